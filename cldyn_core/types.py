@@ -1,0 +1,172 @@
+"""The plain data that travels through the project: shapes, ranges and units are said here, once.
+
+Arrays on the host are NumPy, images HWC; tensors inside the network are (B, C, H, W) float32 in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Union
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+M3FD_CLASSES: tuple[str, ...] = ("People", "Car", "Bus", "Lamp", "Motorcycle", "Truck")
+"""Class names of the M3FD detection set, in the order of their indices."""
+
+
+class Task(str, Enum):
+    """What the fused image is for. The value is what `ros2 param set /cldyn task` takes."""
+
+    NONE = "none"
+    DETECTION = "detection"
+    SEGMENTATION = "segmentation"
+    SALIENCY = "saliency"
+
+
+class LoopMode(str, Enum):
+    """How the task's requirement reaches the fusion.
+
+    EXACT: planned from this frame's own first pass, as the paper does. OPEN: no compensation, VFN only.
+    """
+
+    EXACT = "exact"
+    OPEN = "open"
+
+
+@dataclass(frozen=True)
+class FramePair:
+    """One infrared and one visible image taken at (nearly) the same time."""
+
+    visible: NDArray[np.uint8]
+    """(H, W, 3) RGB, 0..255."""
+    infrared: NDArray[Any]
+    """(h, w) uint8, uint16 or float32, raw values as the sensor gave them; (h, w) may differ from (H, W)."""
+    stamp_ns: int = 0
+    """Time of the visible image in nanoseconds; results carry it unchanged."""
+
+
+@dataclass(frozen=True)
+class BlockPlan:
+    """What one A2SI block chose: M (configuration, basis vector) pairs for each image of the batch."""
+
+    configurations: Tensor
+    """(B, M) int64 in 0..3: 1x1; 3x3 with dilation 1, 2, 3."""
+    vectors: Tensor
+    """(B, M) int64 in 0..31: index into the 32 basis vectors of that configuration."""
+
+
+@dataclass(frozen=True)
+class CompensationPlan:
+    """All that the closed loop hands to the executor: a few integers per modality and encoder block (L - 1 each)."""
+
+    infrared: tuple[BlockPlan, ...]
+    visible: tuple[BlockPlan, ...]
+
+    def describe(self, sample: int = 0) -> str:
+        """One image's plan as text, `configuration:vector` per branch, for logs and status: `ir0 1:4 2:0 ... | vi0 ...`."""
+        parts = []
+        for name, blocks in (("ir", self.infrared), ("vi", self.visible)):
+            for i, block in enumerate(blocks):
+                pairs = zip(block.configurations[sample].tolist(), block.vectors[sample].tolist(), strict=True)
+                parts.append(f"{name}{i} " + " ".join(f"{c}:{v}" for c, v in pairs))
+        return " | ".join(parts)
+
+
+@dataclass(frozen=True)
+class FusionResult:
+    """Output of one pass of the network. Not clamped: clamp to [0, 1] where the image leaves the network."""
+
+    luma: Tensor
+    """(B, 1, H, W) fused luma."""
+    rgb: Tensor
+    """(B, 3, H, W) fused luma with the visible image's chroma."""
+    plan: CompensationPlan | None = None
+    """None for the first (uncompensated) pass."""
+
+
+@dataclass(frozen=True)
+class Detections:
+    """Boxes found in one image."""
+
+    boxes: NDArray[np.float32]
+    """(N, 4) x1 y1 x2 y2 in pixels of the fused image."""
+    scores: NDArray[np.float32]
+    """(N,) in [0, 1], best first."""
+    labels: NDArray[np.int64]
+    """(N,) indices into `names`."""
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelMap:
+    """Semantic segmentation of one image."""
+
+    classes: NDArray[np.uint8]
+    """(H, W) class index."""
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class SaliencyMap:
+    """Salient object map of one image."""
+
+    values: NDArray[np.uint8]
+    """(H, W), 0 = background, 255 = salient."""
+
+
+TaskOutput = Union[Detections, LabelMap, SaliencyMap, None]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """All that can be asked of a FusionEngine. Immutable: change it with `dataclasses.replace` and `FusionEngine.apply`."""
+
+    task: Task = Task.NONE
+    loop_mode: LoopMode = LoopMode.EXACT
+    weights: str = "default"
+    """Name of a bundled weight set or path of a .safetensors file. Fixed once the engine is built."""
+    device: str = "auto"
+    """"auto" (CUDA if there is one), "cpu", "cuda", "cuda:1". Fixed once the engine is built."""
+    thermal_range: str = "auto"
+    """"auto": percentiles smoothed over time for 16-bit and float infrared (8-bit is taken as it is); "fixed": `thermal_limits`."""
+    thermal_limits: tuple[float, float] = (0.0, 65535.0)
+    """Sensor values shown black and white when thermal_range is "fixed"."""
+    homography: tuple[float, ...] = ()
+    """Row-major 3x3 from infrared pixels to visible pixels; empty: stretch the infrared image onto the visible one."""
+    detector_weights: str = "default"
+    detector_confidence: float = 0.25
+    detector_iou: float = 0.5
+    max_pixels: int = 1 << 22
+    """Larger pairs are refused with an error that names this limit."""
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What FusionEngine.step makes of one FramePair."""
+
+    fused: NDArray[np.uint8]
+    """(H, W, 3) RGB, size of the visible image."""
+    task: Task
+    mode: LoopMode
+    output: TaskOutput = None
+    """The task network's answer on the fused image; None when the task is none."""
+    plan: CompensationPlan | None = None
+    """None in open mode and without a task."""
+    plan_age: int = 0
+    """Frames since the plan was computed; 0 in exact mode."""
+    timings_ms: Mapping[str, float] = field(default_factory=dict)
+    """Milliseconds by stage, in order: prepare, first_pass, requirement, compensate, task, finish (those that ran)."""
+    error: str = ""
+    """Why the loop was opened for this frame (the task network failed), else empty."""
+
+
+def as_batch(image: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:
+    """(H, W) or (H, W, C) uint8 -> (1, C, H, W) float32 in [0, 1]."""
+    tensor = torch.from_numpy(np.ascontiguousarray(image)).to(device)
+    tensor = tensor[None, None] if tensor.ndim == 2 else tensor.permute(2, 0, 1)[None]
+    return tensor.float().div_(255.0)
