@@ -1,0 +1,5 @@
+"""The engine: what a node, a script or a notebook drives to fuse a stream."""
+
+from cldyn_core.engine.engine import FusionEngine, resolve_device
+
+__all__ = ["FusionEngine", "resolve_device"]

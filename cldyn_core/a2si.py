@@ -1,0 +1,164 @@
+"""A2SI, Architecture-Adaptive Semantic Injection: describe -> choose -> kernels -> apply (paper, section "RSC").
+
+The task feature and the image feature choose, for each of M branches, a kernel configuration and a basis vector;
+the vectors become convolution kernels, made anew for each image. At initialization the block is exactly the identity.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cldyn_core.bank import CONFIGURATIONS, VECTOR_LENGTH, VECTORS
+from cldyn_core.types import BlockPlan
+from cldyn_core.vfn import CHANNELS, SLOPE
+
+PROTOTYPE_LENGTH = 16
+"""e1 in the paper."""
+_TEMPERATURE = 0.5  # tau of both straight-through estimators
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Outcome of the finite choice: the plan, and the chosen vectors with the gradient path of training."""
+
+    plan: BlockPlan
+    vectors: Tensor
+    """(B, M, 256)."""
+    logits: Tensor
+    """(B, M, 4) cosine of each branch's architecture vector with the configuration prototypes."""
+
+
+class SequenceDescriptor(nn.Module):
+    """Two Conv1d over a flattened task feature, then the mean over its length: (B, 1, T) -> (B, out)."""
+
+    def __init__(self, hidden: int, out: int) -> None:
+        super().__init__()
+        self.first = nn.Conv1d(1, hidden, 3, padding=1, bias=False)
+        self.second = nn.Conv1d(hidden, out, 3, padding=1, bias=False)
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """The second convolution is linear and a mean follows, so it is applied to the sums instead: exact, no (B, out, T)."""
+        h = F.leaky_relu(self.first(sequence), SLOPE)
+        total, head, tail = h.sum(-1), h[..., 0], h[..., -1]
+        w_left, w_center, w_right = self.second.weight.unbind(-1)
+        return ((total - tail) @ w_left.T + total @ w_center.T + (total - head) @ w_right.T) / h.shape[-1]
+
+
+class BasisQuery(nn.Module):
+    """The query (B, 256) that the basis vectors are compared with (step 6)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.task = SequenceDescriptor(64, 128)
+        self.image = nn.Sequential(*_conv_bn(CHANNELS, 64), *_conv_bn(64, 128))
+        self.mlp = _mlp(256, 64, VECTOR_LENGTH)
+
+    def forward(self, task_feature: Tensor, x: Tensor) -> Tensor:
+        """Task feature (B, C, ...) and image feature (B, 8, H, W) -> (B, 256)."""
+        flat = task_feature.flatten(1)
+        normalized = flat / (flat.square().mean(1, keepdim=True).sqrt() + 1e-8)
+        return self.mlp(torch.cat((self.task(normalized[:, None]), self.image(x).mean((2, 3))), dim=1))
+
+
+class A2SI(nn.Module):
+    """One injection block after one encoder block of one modality."""
+
+    prototypes: Tensor
+
+    def __init__(self, branches: int = 4) -> None:
+        super().__init__()
+        if not 1 <= branches <= VECTORS:
+            raise ValueError(f"A2SI takes 1 to {VECTORS} branches (the vectors of one configuration), not {branches}")
+        self.branches = branches
+        self.task = SequenceDescriptor(4, CHANNELS)
+        self.image = nn.Sequential(*_conv_bn(CHANNELS, CHANNELS))
+        self.architecture = _mlp(2 * CHANNELS, 32, PROTOTYPE_LENGTH * branches)
+        self.query = BasisQuery()
+        self.kernel_1x1 = _mlp(VECTOR_LENGTH, 64, CHANNELS * CHANNELS)
+        self.kernel_3x3 = _mlp(VECTOR_LENGTH, 64, CHANNELS * CHANNELS * 9)
+        self.norm = nn.BatchNorm2d(CHANNELS)
+        self.zero_conv = nn.Conv2d(CHANNELS, CHANNELS, 1)
+        nn.init.zeros_(self.zero_conv.weight)
+        nn.init.zeros_(self.zero_conv.bias)  # type: ignore[arg-type]
+        self.register_buffer("prototypes", nn.init.orthogonal_(torch.empty(CONFIGURATIONS, PROTOTYPE_LENGTH)))
+
+    def forward(self, bank: Tensor, task_feature: Tensor, x: Tensor) -> tuple[Tensor, BlockPlan]:
+        """Bank (4, 32, 256), task feature (B, C, ...) of rank >= 3, x (B, 8, H, W) -> compensated (B, 8, H, W), plan."""
+        choice = self.choose(bank, task_feature, x)
+        return self.apply_kernels(x, choice.plan.configurations, choice.vectors), choice.plan
+
+    def choose(self, bank: Tensor, task_feature: Tensor, x: Tensor) -> Choice:
+        """Steps 1 to 6. Deterministic in evaluation; straight-through (Gumbel) estimators in training."""
+        if task_feature.ndim < 3 or task_feature.shape[0] != x.shape[0]:
+            raise ValueError(
+                f"the task feature must be (B, C, ...) of rank >= 3 with B = {x.shape[0]}, not {tuple(task_feature.shape)}"
+            )
+        logits = self._logits(task_feature, x)
+        selection = self._select(logits)
+        configurations = selection.argmax(-1)
+        branch_bank = torch.einsum("bmc,cvd->bmvd", selection, bank)
+        query = self.query(task_feature, x)
+        similarity = F.cosine_similarity(query[:, None, None, :], branch_bank, dim=-1)
+        vectors = similarity.argsort(dim=-1, descending=True, stable=True)
+        vectors = vectors.gather(-1, _rank_among_equals(configurations)[..., None])[..., 0]
+        weights = F.one_hot(vectors, VECTORS).to(similarity.dtype)
+        if self.training:
+            soft = torch.softmax(similarity / _TEMPERATURE, dim=-1)
+            weights = weights + soft - soft.detach()
+        chosen = torch.einsum("bmv,bmvd->bmd", weights, branch_bank)
+        return Choice(BlockPlan(configurations, vectors), chosen, logits)
+
+    def apply_kernels(self, x: Tensor, configurations: Tensor, vectors: Tensor) -> Tensor:
+        """Steps 7 and 8: x (B, 8, H, W), configurations (B, M), vectors (B, M, 256) -> (B, 8, H, W)."""
+        b, m = configurations.shape
+        flat_choice, flat_vectors = configurations.flatten(), vectors.flatten(0, 1)
+        outputs, positions = [], []
+        for configuration in range(CONFIGURATIONS):
+            index = (flat_choice == configuration).nonzero()[:, 0]
+            if len(index):
+                outputs.append(self._convolve(x[index // m], flat_vectors[index], configuration))
+                positions.append(index)
+        order = torch.cat(positions).argsort()
+        branches = F.leaky_relu(self.norm(torch.cat(outputs)[order]), SLOPE)
+        return x + self.zero_conv(branches.unflatten(0, (b, m)).mean(1))
+
+    def _convolve(self, x: Tensor, vectors: Tensor, configuration: int) -> Tensor:
+        """One kernel an image: x (N, 8, H, W), vectors (N, 256) -> (N, 8, H, W)."""
+        n, dilation = len(x), max(configuration, 1)
+        size = 1 if configuration == 0 else 3
+        kernels = (self.kernel_1x1 if size == 1 else self.kernel_3x3)(vectors)
+        weight = kernels.view(n * CHANNELS, CHANNELS, size, size)
+        padding = dilation if size == 3 else 0
+        return F.conv2d(x.flatten(0, 1)[None], weight, padding=padding, dilation=dilation, groups=n)[0].unflatten(0, (n, -1))
+
+    def _logits(self, task_feature: Tensor, x: Tensor) -> Tensor:
+        t = self.task(task_feature.flatten(1)[:, None])
+        v = self.image(x).mean((2, 3))
+        a = self.architecture(torch.cat((t, v), dim=1)).view(-1, PROTOTYPE_LENGTH, self.branches)
+        return F.cosine_similarity(a.transpose(1, 2)[:, :, None], self.prototypes, dim=-1)
+
+    def _select(self, logits: Tensor) -> Tensor:
+        if self.training:
+            return F.gumbel_softmax(logits, tau=_TEMPERATURE, hard=True)
+        return F.one_hot(logits.argmax(-1), CONFIGURATIONS).to(logits.dtype)
+
+
+def _rank_among_equals(configurations: Tensor) -> Tensor:
+    """(B, M) -> (B, M): how many earlier branches of the image chose the same configuration (they take the better vectors)."""
+    equal = configurations[:, :, None] == configurations[:, None, :]
+    return equal.tril(-1).sum(-1)
+
+
+def _conv_bn(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    return conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(SLOPE)
+
+
+def _mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Linear(in_features, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out_features)
+    )

@@ -1,0 +1,145 @@
+"""Weight files: safetensors beside a JSON manifest (sha256, architecture, training record). Never a pickle."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load as parse_safetensors
+from safetensors.torch import save as to_safetensors
+from torch import Tensor, nn
+
+from cldyn_core.model import Architecture, CLDyN
+
+MANIFEST_FORMAT = "cldyn-weights-1"
+_KIND = "cldyn"
+BUNDLED = Path(__file__).parent / "weights"
+"""Folder of the weights that come with the package."""
+
+
+class WeightsError(ValueError):
+    """A weight file that cannot be used; the text says what was expected."""
+
+
+def manifest_path(path: Path) -> Path:
+    """`x.safetensors` -> `x.json`, beside it."""
+    return path.with_suffix(".json")
+
+
+def save_weights(model: CLDyN, path: Path | str, record: Mapping[str, Any] | None = None) -> None:
+    """Write a CLDyN to `path` (.safetensors) and its manifest beside it. `record`: how it was trained, free JSON."""
+    write_tensors(path, model.state_dict(), kind=_KIND, architecture=model.architecture.as_dict(), record=record or {})
+
+
+def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
+    """Read a CLDyN, in evaluation mode: a new one of the manifest's architecture, or into `model`, whose architecture must fit.
+
+    Raises FileNotFoundError, or WeightsError for a pickle, a truncated or altered file, or one of another architecture.
+    """
+    tensors, manifest = read_tensors(path, kind=_KIND)
+    try:
+        architecture = Architecture(**manifest["architecture"])
+    except TypeError as error:
+        raise WeightsError(f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches): {error}") from error
+    if model is not None and model.architecture != architecture:
+        raise WeightsError(f"{path}: weights of another architecture: expected {model.architecture}, the file has {architecture}")
+    model = model or CLDyN(architecture)
+    load_into(model, tensors, path)
+    return model.eval()
+
+
+def write_tensors(
+    path: Path | str, tensors: Mapping[str, Tensor], *, kind: str, architecture: Mapping[str, Any], record: Mapping[str, Any]
+) -> None:
+    """Write named tensors and their manifest, each file complete or not at all.
+
+    kind: what the tensors are ("cldyn", "detector", ...); architecture: what a loader must build before it can load them.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: weights are saved as .safetensors")
+    content = to_safetensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
+    manifest = {
+        "format": MANIFEST_FORMAT,
+        "kind": kind,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "architecture": dict(architecture),
+        "record": dict(record),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, content)
+    _write_whole(manifest_path(path), (json.dumps(manifest, indent=2) + "\n").encode())
+
+
+def read_tensors(path: Path | str, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read and verify a weight file: tensors and manifest. Raises as `load_weights` does, also for another kind."""
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such weight file")
+    content = path.read_bytes()
+    _refuse_pickle(path, content)
+    manifest = read_manifest(path)
+    if manifest["kind"] != kind:
+        raise WeightsError(f"{path}: these are {manifest['kind']!r} weights, expected {kind!r}")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != manifest["sha256"]:
+        raise WeightsError(
+            f"{path}: truncated or altered: its sha256 is {digest[:12]}..., the manifest says {manifest['sha256'][:12]}..."
+        )
+    try:
+        return parse_safetensors(content), manifest
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error
+
+
+def load_into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
+    """Strict `load_state_dict` whose complaint names the file and the first tensors that do not fit."""
+    own = model.state_dict()
+    missing, unknown = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
+    wrong = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+    if missing or unknown or wrong:
+        raise WeightsError(
+            f"{path}: weights of another architecture than {type(model).__name__}: missing {missing[:3]}, "
+            f"unknown {unknown[:3]}, of another shape {wrong[:3]}"
+        )
+    model.load_state_dict(dict(tensors))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest beside a weight file; WeightsError when it is missing, unreadable or of another format."""
+    beside = manifest_path(path)
+    if not beside.is_file():
+        raise WeightsError(f"{path}: its manifest {beside.name} is missing; both files travel together")
+    try:
+        manifest = json.loads(beside.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{beside}: not valid JSON: {error}") from error
+    if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
+        raise WeightsError(f"{beside}: expected a manifest of format {MANIFEST_FORMAT!r}")
+    absent = [k for k in ("kind", "sha256", "architecture", "record") if k not in manifest]
+    if absent:
+        raise WeightsError(f"{beside}: the manifest lacks {absent}")
+    return manifest
+
+
+def resolve_weights(name: str, bundled_name: str) -> Path:
+    """"default" -> the bundled file; anything else is a path to a .safetensors file."""
+    return BUNDLED / f"{bundled_name}.safetensors" if name == "default" else Path(name).expanduser()
+
+
+def _refuse_pickle(path: Path, content: bytes) -> None:
+    if content[:2] == b"\x80\x02" or content[:4] == b"PK\x03\x04" or path.suffix in {".pt", ".pth", ".pkl", ".bin"}:
+        raise WeightsError(
+            f"{path}: a pickle (.pt/.pth) can run code and is not loaded; expected .safetensors with its manifest "
+            "(`cldyn weights import` converts a reference checkpoint)"
+        )
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_bytes(content)
+    partial.replace(path)

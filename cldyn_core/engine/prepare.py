@@ -1,0 +1,62 @@
+"""From a pair as the cameras gave it to the two tensors that the network sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cldyn_core.engine.thermal import ThermalRange
+from cldyn_core.types import EngineSettings, FramePair, as_batch
+
+_INFRARED_TYPES = (np.uint8, np.uint16, np.float32)
+
+
+def check_pair(pair: FramePair, max_pixels: int) -> None:
+    """Raise ValueError, naming the fault, for a pair that the engine does not take."""
+    visible, infrared = pair.visible, pair.infrared
+    if visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8:
+        raise ValueError(f"the visible image must be (H, W, 3) uint8, not {visible.shape} {visible.dtype}")
+    if infrared.ndim != 2 or infrared.dtype not in _INFRARED_TYPES:
+        raise ValueError(f"the infrared image must be (H, W) uint8, uint16 or float32, not {infrared.shape} {infrared.dtype}")
+    for name, image in (("visible", visible), ("infrared", infrared)):
+        height, width = image.shape[:2]
+        if min(height, width) < 3:
+            raise ValueError(f"the {name} image is {width}x{height}; at least 3x3 pixels are needed")
+        if height * width > max_pixels:
+            raise ValueError(f"the {name} image is {width}x{height} = {height * width} pixels; the limit max_pixels is {max_pixels}")
+
+
+def register(infrared: NDArray[Any], size: tuple[int, int], homography: tuple[float, ...]) -> NDArray[Any]:
+    """Bring (h, w) infrared onto the visible image's pixels; size is (H, W); see EngineSettings.homography. Outside: 0."""
+    height, width = size
+    if homography:
+        matrix = np.asarray(homography, np.float64).reshape(3, 3)
+        return cv2.warpPerspective(infrared, matrix, (width, height), flags=cv2.INTER_LINEAR)
+    if infrared.shape == (height, width):
+        return infrared
+    shrinking = infrared.shape[0] > height
+    return cv2.resize(infrared, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
+
+
+def homography_fault(values: tuple[float, ...]) -> str:
+    """Why these values are no homography; "" when they are one, or none are given."""
+    if not values:
+        return ""
+    if len(values) != 9:
+        return f"a homography has 9 values (row-major 3x3) or none, not {len(values)}"
+    matrix = np.asarray(values, np.float64)
+    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix.reshape(3, 3))) < 1e-12:
+        return "the homography is not finite or cannot be inverted"
+    return ""
+
+
+def prepare(pair: FramePair, thermal: ThermalRange, settings: EngineSettings, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Checked, range-mapped, registered: visible (1, 3, H, W) and infrared (1, 1, H, W), float32 in [0, 1] on the device."""
+    check_pair(pair, settings.max_pixels)
+    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], settings.homography)
+    return as_batch(pair.visible, device), torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device)

@@ -1,0 +1,102 @@
+"""CLDyN, the Closed-Loop Dynamic Network: first pass -> requirement of the task -> compensated pass.
+
+Read this file to understand the project: the task network looks at the first fusion, what it felt there (its feature)
+chooses kernels, and the same fusion network runs again with them (paper, arXiv 2604.08924, sections 3.1 and 3.3).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from cldyn_core.bank import BasisVectorBank
+from cldyn_core.color import rgb_to_ycbcr, ycbcr_to_rgb
+from cldyn_core.rsc import RSC
+from cldyn_core.types import BlockPlan, CompensationPlan, FusionResult
+from cldyn_core.vfn import VFN
+
+_MIN_SIDE = 3
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What distinguishes one CLDyN from another."""
+
+    encoder_blocks: int = 2
+    """L in the paper."""
+    branches: int = 4
+    """M in the paper, 1 to 32."""
+
+    def as_dict(self) -> dict[str, int]:
+        """For the manifest of a weight file."""
+        return asdict(self)
+
+
+class CLDyN(nn.Module):
+    """Fusion network (VFN), compensation of both modalities (RSC) and their shared basis vector bank."""
+
+    def __init__(self, architecture: Architecture | None = None) -> None:
+        super().__init__()
+        self.architecture = architecture or Architecture()
+        self.vfn = VFN(self.architecture.encoder_blocks)
+        self.rsc_ir = RSC(self.architecture.encoder_blocks, self.architecture.branches)
+        self.rsc_vi = RSC(self.architecture.encoder_blocks, self.architecture.branches)
+        self.bank = BasisVectorBank()
+
+    @classmethod
+    def from_reference(cls, tensors: Mapping[str, Tensor]) -> CLDyN:
+        """Build from tensors under the reference checkpoint's names (`vfn.*`, `rsc_ir.*`, `rsc_vi.*`, `bvb`).
+
+        L and M are inferred. Returns a model in evaluation mode. Raises WeightsError naming what is missing or left over.
+        """
+        from cldyn_core.reference import model_from_reference
+
+        return model_from_reference(tensors)
+
+    def forward(self, visible: Tensor, infrared: Tensor, requirement: Callable[[Tensor], Tensor]) -> FusionResult:
+        """The closed loop. `requirement` maps the first fused image (B, 3, H, W), clamped to [0, 1], to the task feature."""
+        first = self.first_pass(visible, infrared)
+        task_feature = requirement(first.rgb.clamp(0.0, 1.0)).detach()
+        return self.compensated_pass(visible, infrared, task_feature)
+
+    def first_pass(self, visible: Tensor, infrared: Tensor) -> FusionResult:
+        """Fuse without compensation: visible RGB (B, 3, H, W), infrared (B, 1, H, W), both in [0, 1]; H, W >= 3."""
+        _check_pair(visible, infrared)
+        ycbcr = rgb_to_ycbcr(visible)
+        return _recolor(self.vfn(infrared, ycbcr[:, :1]), ycbcr)
+
+    def compensated_pass(self, visible: Tensor, infrared: Tensor, task_feature: Tensor) -> FusionResult:
+        """Fuse with the kernels that the task asks for: images as in `first_pass`, task feature (B, C, ...) of rank >= 3."""
+        _check_pair(visible, infrared)
+        ycbcr = rgb_to_ycbcr(visible)
+        bank, depth = self.bank(), self.vfn.depth
+        x_ir, x_vi = infrared, ycbcr[:, :1]
+        plan_ir: list[BlockPlan] = []
+        plan_vi: list[BlockPlan] = []
+        for i in range(depth):
+            x_ir, x_vi = self.vfn.encoder_ir.block(i, x_ir), self.vfn.encoder_vi.block(i, x_vi)
+            if i < depth - 1:
+                x_ir, chosen_ir = self.rsc_ir.inject(i, bank, task_feature, x_ir)
+                x_vi, chosen_vi = self.rsc_vi.inject(i, bank, task_feature, x_vi)
+                plan_ir.append(chosen_ir)
+                plan_vi.append(chosen_vi)
+        luma = self.vfn.reconstruct(x_ir, x_vi)
+        return _recolor(luma, ycbcr, CompensationPlan(tuple(plan_ir), tuple(plan_vi)))
+
+
+def _recolor(luma: Tensor, ycbcr: Tensor, plan: CompensationPlan | None = None) -> FusionResult:
+    return FusionResult(luma, ycbcr_to_rgb(torch.cat((luma, ycbcr[:, 1:]), dim=1)), plan)
+
+
+def _check_pair(visible: Tensor, infrared: Tensor) -> None:
+    expected = (visible.shape[0], 1, *visible.shape[2:])
+    if visible.ndim != 4 or visible.shape[1] != 3 or tuple(infrared.shape) != expected:
+        raise ValueError(
+            "a pair is visible (B, 3, H, W) and infrared (B, 1, H, W) of the same B, H, W; "
+            f"got {tuple(visible.shape)} and {tuple(infrared.shape)}"
+        )
+    if min(visible.shape[2:]) < _MIN_SIDE:
+        raise ValueError(f"images must be at least {_MIN_SIDE} pixels high and wide, not {tuple(visible.shape[2:])}")

@@ -1,0 +1,131 @@
+"""Tensor names of the published reference checkpoints, and the way from them to ours (and back)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cldyn_core.a2si import PROTOTYPE_LENGTH
+from cldyn_core.checkpoint import WeightsError
+from cldyn_core.model import Architecture, CLDyN
+
+# (our name, reference name); `#` stands for a block number. A prefix match: the rest of the name is the same on both sides.
+_PREFIXES: tuple[tuple[str, str], ...] = (
+    *(
+        pair
+        for ours, theirs, block in (
+            ("vfn.encoder_ir.", "vfn.ir_feb.", "e#."),
+            ("vfn.encoder_vi.", "vfn.vi_feb.", "e#."),
+            ("vfn.decoder.", "vfn.frb2.", "d#."),
+        )
+        for pair in (
+            (f"{ours}blocks.#.first.", f"{theirs}{block}Dcov1."),
+            (f"{ours}blocks.#.second.", f"{theirs}{block}Dcov2."),
+            (f"{ours}blocks.#.merge.", f"{theirs}{block}conv."),
+        )
+    ),
+    ("vfn.encoder_ir.stem.", "vfn.ir_feb.bfe."),
+    ("vfn.encoder_vi.stem.", "vfn.vi_feb.bfe."),
+    ("vfn.attention.channel_mean.", "vfn.frb1.mlp_aa."),
+    ("vfn.attention.channel_max.", "vfn.frb1.mlp_ma."),
+    ("vfn.attention.spatial_mean.", "vfn.frb1.conv_mean_a."),
+    ("vfn.attention.spatial_max.", "vfn.frb1.conv_max_a."),
+    ("vfn.decoder.reduce.", "vfn.frb2.f_conv."),
+    ("vfn.decoder.out.", "vfn.frb2.res.3."),
+    ("vfn.decoder.narrow.", "vfn.frb2.res."),
+    *(
+        (f"{rsc}.blocks.#.{ours}", f"{rsc}.a2si#.{theirs}")
+        for rsc in ("rsc_ir", "rsc_vi")
+        for ours, theirs in (
+            ("prototypes", "orthogonal_convolutional_prototypes"),
+            ("task.first.", "p_task_f.0."),
+            ("task.second.", "p_task_f.2."),
+            ("image.", "p_img_f."),
+            ("architecture.", "a_task_img."),
+            ("query.task.first.", "bv_f.p_task_f.0."),
+            ("query.task.second.", "bv_f.p_task_f.2."),
+            ("query.image.", "bv_f.p_img_f."),
+            ("query.mlp.", "bv_f.mlp."),
+            ("kernel_1x1.", "mlp_1x1."),
+            ("kernel_3x3.", "mlp_3x3."),
+            ("norm.", "B_LR.0."),
+            ("zero_conv.", "zc."),
+        )
+    ),
+    ("bank.vectors", "bvb"),
+)
+
+
+def to_reference_name(name: str) -> str:
+    """Our state-dict name -> the reference's. Raises KeyError for a name that is not of a CLDyN."""
+    for ours, theirs in _PREFIXES:
+        match = re.match(re.escape(ours).replace(r"\#", r"(\d+)"), name)
+        if match:
+            return theirs.replace("#", match[1] if match.groups() else "") + name[match.end() :]
+    raise KeyError(name)
+
+
+def model_from_reference(tensors: Mapping[str, Tensor]) -> CLDyN:
+    """See CLDyN.from_reference."""
+    model = CLDyN(_infer_architecture(tensors))
+    wanted = {to_reference_name(name): (name, value) for name, value in model.state_dict().items()}
+    missing = sorted(set(wanted) - set(tensors))
+    unknown = sorted(k for k in set(tensors) - set(wanted) if k.split(".")[0] in {"vfn", "rsc_ir", "rsc_vi", "bvb"})
+    if missing or unknown:
+        raise WeightsError(
+            f"not a CLDyN checkpoint in the reference layout: {len(missing)} tensors missing {missing[:3]}, "
+            f"{len(unknown)} unknown {unknown[:3]}"
+        )
+    state = {}
+    for theirs, (ours, like) in wanted.items():
+        if tensors[theirs].numel() != like.numel():
+            raise WeightsError(f"{theirs} has shape {tuple(tensors[theirs].shape)}, expected {tuple(like.shape)}")
+        state[ours] = tensors[theirs].detach().to(like.dtype).reshape(like.shape)
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def read_reference(fusion: Path, compensation: Path | None = None) -> dict[str, Tensor]:
+    """Read the reference's own files into the flat names that `CLDyN.from_reference` takes.
+
+    `fusion` holds {'net': state dict of the VFN}; `compensation` holds {'rsc_ir', 'rsc_vi', 'bvb', ...}, or everything is in
+    one file. Loads tensors only (weights_only): a file that needs more of pickle is refused with a WeightsError.
+    """
+    content = _load_tensors_only(fusion)
+    if compensation is not None:
+        content = {**content, **_load_tensors_only(compensation)}
+    flat: dict[str, Tensor] = {}
+    for part, prefix in (("net", "vfn"), ("rsc_ir", "rsc_ir"), ("rsc_vi", "rsc_vi")):
+        if not isinstance(content.get(part), Mapping):
+            raise WeightsError(f"{fusion}: no entry {part!r}; the reference layout has 'net', 'rsc_ir', 'rsc_vi' and 'bvb'")
+        flat.update({f"{prefix}.{k.removeprefix('module.')}": v for k, v in content[part].items()})
+    if not isinstance(content.get("bvb"), Tensor):
+        raise WeightsError(f"{fusion}: no tensor 'bvb' (the basis vector bank)")
+    flat["bvb"] = content["bvb"]
+    return flat
+
+
+def _load_tensors_only(path: Path) -> dict[str, Any]:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise WeightsError(f"{path}: cannot be read as plain tensors (code in pickles is never run): {error}") from error
+    if not isinstance(content, dict):
+        raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary")
+    return content
+
+
+def _infer_architecture(tensors: Mapping[str, Tensor]) -> Architecture:
+    blocks = [int(m[1]) for m in (re.match(r"vfn\.ir_feb\.e(\d+)\.", k) for k in tensors) if m]
+    if not blocks:
+        raise WeightsError("no VFN encoder blocks (vfn.ir_feb.e0...) among the tensors: not the reference layout")
+    last = tensors.get("rsc_ir.a2si0.a_task_img.3.weight")
+    branches = last.shape[0] // PROTOTYPE_LENGTH if last is not None else Architecture().branches
+    return Architecture(encoder_blocks=max(blocks) + 1, branches=branches)
