@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 _PERCENTILES = (1.0, 99.8)
 _SMOOTHING = 0.1  # share of a new frame in the running limits: about ten frames of memory
+_STEP = 0.03  # largest move of a limit in one frame, as a share of the span: what the eye does not see as flicker
 _MINIMUM_SPAN = 0.002  # of the level: 0.6 K near 300 K, so that sensor noise is never stretched to black and white
 _SAMPLES = 20_000
 
@@ -40,9 +41,19 @@ class ThermalRange:
     def _update(self, values: NDArray[np.float32]) -> tuple[float, float]:
         if self._fixed is None:
             step = max(1, int(np.sqrt(values.size / _SAMPLES)))
-            new = np.percentile(values[::step, ::step], _PERCENTILES)
-            self._limits = new if self._limits is None else self._limits + _SMOOTHING * (new - self._limits)
+            self._follow(np.percentile(values[::step, ::step], _PERCENTILES))
         assert self._limits is not None
-        low, high = (float(v) for v in self._limits)
-        missing = _MINIMUM_SPAN * max(abs(low), abs(high), 1e-6) - (high - low)
-        return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)
+        return _widened(*(float(v) for v in self._limits))
+
+    def _follow(self, new: NDArray[np.float64]) -> None:
+        if self._limits is None or new[0] > self._limits[1] or new[1] < self._limits[0]:
+            self._limits = new  # the first frame, or another scene altogether
+            return
+        low, high = _widened(*self._limits)
+        largest = _STEP * (high - low)
+        self._limits = self._limits + np.clip(_SMOOTHING * (new - self._limits), -largest, largest)
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    missing = _MINIMUM_SPAN * max(abs(low), abs(high), 1e-6) - (high - low)
+    return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)

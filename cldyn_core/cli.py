@@ -1,0 +1,42 @@
+"""`cldyn`: fuse images, look after data and weights, train. `cldyn <command> --help` explains each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from cldyn_core import __version__
+from cldyn_core.data.commands import add_data_commands
+from cldyn_core.fuse import add_fuse_command
+from cldyn_core.train.commands import add_train_commands
+from cldyn_core.weights_commands import add_weights_commands
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line. A command is a function `run(args) -> exit status` set as the default `run`."""
+    parser = argparse.ArgumentParser(prog="cldyn", description="Task-adaptive infrared-visible image fusion.")
+    parser.add_argument("--version", action="version", version=f"cldyn {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    add_fuse_command(commands)
+    add_data_commands(commands)
+    add_train_commands(commands)
+    add_weights_commands(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command. A known fault (a wrong path, a bad file) is one line on stderr and status 1; usage errors are 2."""
+    args = build_parser().parse_args(argv)
+    try:
+        return int(args.run(args))
+    except (ValueError, OSError, ImportError) as error:
+        print(f"cldyn: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("cldyn: interrupted", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,121 @@
+"""The detector behind the task protocol: feature, loss, predict; packaging of its optional dependency."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from cldyn_core import EngineSettings, Task, WeightsError, tasks
+from cldyn_core.checkpoint import write_tensors
+from cldyn_core.types import M3FD_CLASSES, Detections
+
+pytest.importorskip("ultralytics", reason="the detector's optional package is not installed")
+
+from cldyn_core.tasks.detection import Detector  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def detector() -> Detector:
+    torch.manual_seed(0)
+    made = Detector()
+    made.model.eval()
+    return made
+
+
+def boxes(*rows: tuple[float, float, float, float, int]) -> Detections:
+    array = np.array(rows, np.float32).reshape(-1, 5)
+    return Detections(array[:, :4], np.ones(len(rows), np.float32), array[:, 4].astype(np.int64), M3FD_CLASSES)
+
+
+def test_feature_is_the_last_c3_s_output_at_stride_32(detector: Detector) -> None:
+    image = torch.rand(2, 3, 64, 96)
+    seen = []
+    hook = detector.model.model[23].cv3.register_forward_hook(lambda _m, _i, out: seen.append(out))  # type: ignore[union-attr,index]
+    feature = detector.feature(image)
+    hook.remove()
+    assert feature.shape == (2, 256, 2, 3) and torch.equal(feature, seen[0])
+    assert not detector.model.model[23].cv3._forward_hooks  # type: ignore[union-attr,index]
+
+
+@pytest.mark.parametrize("size", [(33, 65), (7, 5), (64, 64)])
+def test_any_image_size(detector: Detector, size: tuple[int, int]) -> None:
+    found = detector.predict(torch.rand(1, 3, *size))[0]
+    assert found.boxes.shape == (len(found.labels), 4) and found.names == M3FD_CLASSES
+
+
+def test_boxes_stay_in_the_image_and_come_best_first(detector: Detector) -> None:
+    detector.confidence = 1e-4
+    with torch.no_grad():
+        found = detector.predict(torch.rand(1, 3, 50, 70, generator=torch.Generator().manual_seed(1)))[0]
+    assert len(found.boxes) > 3
+    assert found.boxes[:, [0, 2]].min() >= 0 and found.boxes[:, [0, 2]].max() <= 70
+    assert found.boxes[:, [1, 3]].min() >= 0 and found.boxes[:, [1, 3]].max() <= 50
+    assert (np.diff(found.scores) <= 0).all()
+
+
+def test_loss_reaches_the_image_and_falls_when_trained(detector: Detector) -> None:
+    image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)).requires_grad_()
+    targets = [boxes((5, 5, 40, 50, 1), (30, 10, 60, 30, 0)), boxes()]
+    loss = detector.loss(image, targets)
+    loss.backward()
+    assert loss.ndim == 0 and float(image.grad.abs().sum()) > 0  # type: ignore[union-attr]
+    optimizer = torch.optim.Adam(detector.model.parameters(), lr=3e-3)
+    for parameter in detector.model.parameters():
+        parameter.requires_grad_(True)
+    for _ in range(20):
+        optimizer.zero_grad()
+        step = detector.loss(image.detach(), targets)
+        step.backward()
+        optimizer.step()
+    assert step.item() < 0.8 * loss.item()
+
+
+def test_weights_come_back_and_foreign_ones_do_not(tmp_path: Path, detector: Detector) -> None:
+    path = tmp_path / "d.safetensors"
+    write_tensors(path, detector.model.state_dict(), kind="detector", architecture=detector.architecture, record={})
+    settings = EngineSettings(detector_weights=str(path), detector_confidence=0.4, detector_iou=0.3)
+    loaded = tasks.create(Task.DETECTION, settings, torch.device("cpu"))
+    assert isinstance(loaded, Detector) and (loaded.confidence, loaded.iou) == (0.4, 0.3) and loaded.names == M3FD_CLASSES
+    image = torch.rand(1, 3, 64, 64)
+    detector.model.eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded.feature(image), detector.feature(image))
+    write_tensors(path, {"x": torch.zeros(1)}, kind="detector", architecture=detector.architecture, record={})
+    with pytest.raises(WeightsError, match="another architecture than DetectionModel"):
+        tasks.create(Task.DETECTION, settings, torch.device("cpu"))
+
+
+def test_the_core_does_not_import_ultralytics_and_the_detector_keeps_it_quiet(tmp_path: Path) -> None:
+    code = (
+        "import sys, socket\n"
+        "def refuse(*a, **k): raise OSError('network use')\n"
+        "socket.socket.connect = socket.create_connection = refuse\n"
+        "import cldyn_core, cldyn_core.engine\n"
+        "assert 'ultralytics' not in sys.modules\n"
+        "from cldyn_core.tasks.detection import Detector\n"
+        "assert 'ultralytics' not in sys.modules\n"
+        "Detector()\n"
+        "from ultralytics.utils import ONLINE, SETTINGS\n"
+        "assert not ONLINE and not SETTINGS['sync']\n"
+    )
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "", "no console output"
+    written = {p.relative_to(tmp_path).parts[:2] for p in tmp_path.rglob("*") if p.is_file()}
+    assert written <= {(".cache", "cldyn")}, "settings go to the cache folder alone"
+
+
+def test_explain_names_the_choices_that_are_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert tasks.explain(Task.DETECTION) == "" and tasks.explain(Task.NONE) == ""
+    assert "segmentation" in tasks.explain(Task.SEGMENTATION)
+    monkeypatch.setattr("cldyn_core.tasks.detection.find_spec", lambda _name: None)
+    assert "pip install ultralytics" in tasks.explain(Task.DETECTION)
+    assert tasks.available_tasks() == (Task.NONE,)
+    with pytest.raises(ValueError, match="pip install"):
+        tasks.create(Task.DETECTION, EngineSettings(), torch.device("cpu"))

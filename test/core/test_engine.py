@@ -1,0 +1,172 @@
+"""The engine: the closed loop over frames, live settings, faults of a task network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from naive import random_tensors
+
+from cldyn_core import CLDyN, EngineSettings, FramePair, LoopMode, Task, save_weights, tasks
+from cldyn_core.engine import FusionEngine, resolve_device
+from cldyn_core.engine.engine import to_image
+from cldyn_core.tasks.base import TaskNetwork
+from cldyn_core.types import Detections
+
+
+class Probe(TaskNetwork):
+    """A task network whose feature and answer show what it was given."""
+
+    task = Task.DETECTION
+    names = ("thing",)
+    built = 0
+    fault: Exception | None = None
+
+    @classmethod
+    def from_settings(cls, settings: EngineSettings, device: torch.device) -> Probe:
+        cls.built += 1
+        return cls()
+
+    def configure(self, settings: EngineSettings) -> None:
+        self.confidence = settings.detector_confidence
+
+    def feature(self, image: torch.Tensor) -> torch.Tensor:
+        if self.fault:
+            raise self.fault
+        return image[:, :, ::2, ::2] - 0.5
+
+    def loss(self, image: torch.Tensor, targets: Sequence[Any]) -> torch.Tensor:
+        return image.mean()
+
+    def predict(self, image: torch.Tensor) -> list:
+        mean = np.array([image.mean()], np.float32)
+        return [Detections(np.array([[0, 0, 2, 2]], np.float32), mean, np.array([0]), self.names)]
+
+
+@pytest.fixture
+def probe(monkeypatch: pytest.MonkeyPatch) -> type[Probe]:
+    monkeypatch.setattr(tasks, "_NETWORKS", {Task.DETECTION: ("test_engine", "Probe")})
+    Probe.built, Probe.fault = 0, None
+    return Probe
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> str:
+    save_weights(CLDyN.from_reference(random_tensors(2, 4, seed=9)), tmp_path / "w.safetensors")
+    return str(tmp_path / "w.safetensors")
+
+
+def frame(height: int = 24, width: int = 32, seed: int = 0) -> FramePair:
+    rng = np.random.default_rng(seed)
+    return FramePair(rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, 256, (height, width), np.uint8), 7)
+
+
+def test_exact_mode_is_the_paper_s_loop(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
+    pair = frame()
+    result = engine.step(pair)
+    model = CLDyN.from_reference(random_tensors(2, 4, seed=9))
+    visible = torch.from_numpy(pair.visible).permute(2, 0, 1)[None].float() / 255
+    infrared = torch.from_numpy(pair.infrared)[None, None].float() / 255
+    with torch.no_grad():
+        expected = model(visible, infrared, Probe().feature)
+    np.testing.assert_allclose(result.fused, to_image(expected.rgb), atol=1)
+    assert result.plan is not None and expected.plan is not None
+    assert result.plan.describe() == expected.plan.describe()
+    assert list(result.timings_ms) == ["prepare", "first_pass", "requirement", "compensate", "task", "finish"]
+    assert isinstance(result.output, Detections)
+    assert result.output.scores[0] == pytest.approx(float(expected.rgb.clamp(0, 1).mean()), abs=1e-4)
+
+
+def test_open_mode_and_no_task_do_not_compensate(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(Task.NONE, weights=weights, device="cpu"))
+    nothing = engine.step(frame())
+    assert nothing.plan is None and nothing.output is None and probe.built == 0
+    engine.apply(replace(engine.settings, task=Task.DETECTION, loop_mode=LoopMode.OPEN))
+    opened = engine.step(frame())
+    assert opened.plan is None and isinstance(opened.output, Detections)
+    np.testing.assert_array_equal(nothing.fused, opened.fused)
+    engine.apply(replace(engine.settings, loop_mode=LoopMode.EXACT))
+    assert np.abs(engine.step(frame()).fused.astype(int) - opened.fused).max() > 2
+
+
+def test_switching_tasks_builds_each_network_once(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
+    for _ in range(5):
+        engine.apply(replace(engine.settings, task=Task.DETECTION))
+        assert engine.step(frame()).task is Task.DETECTION
+        engine.apply(replace(engine.settings, task=Task.NONE))
+        assert engine.step(frame()).task is Task.NONE
+    assert probe.built == 1
+    assert engine.class_names(Task.DETECTION) == ("thing",) and engine.class_names(Task.NONE) == ()
+
+
+def test_thresholds_change_live(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
+    engine.apply(replace(engine.settings, detector_confidence=0.77))
+    network = next(iter(engine._networks.values()))
+    assert isinstance(network, Probe) and network.confidence == 0.77 and probe.built == 1
+
+
+def test_a_failing_task_network_opens_the_loop(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
+    probe.fault = RuntimeError("out of memory")
+    broken = engine.step(frame())
+    assert broken.error == "detection: RuntimeError: out of memory" and broken.output is None and broken.plan is None
+    probe.fault = None
+    healed = engine.step(frame())
+    assert healed.error == "" and healed.plan is not None
+
+
+@pytest.mark.parametrize("shape", [(3, 3), (17, 23), (33, 64)])
+def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
+    rng = np.random.default_rng(0)
+    for infrared in (rng.integers(0, 256, (20, 11), np.uint8), rng.random((9, 40), np.float32)):
+        result = engine.step(FramePair(rng.integers(0, 256, (*shape, 3), np.uint8), infrared))
+        assert result.fused.shape == (*shape, 3) and result.fused.dtype == np.uint8
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"weights": "other"}, "weights cannot change"),
+        ({"device": "cuda"}, "device cannot change"),
+        ({"task": Task.SALIENCY}, "no network for the task 'saliency'"),
+        ({"thermal_range": "sometimes"}, "'auto' or 'fixed'"),
+        ({"thermal_range": "fixed", "thermal_limits": (5.0, 5.0)}, "must rise"),
+        ({"homography": (1.0,)}, "9 values"),
+    ],
+)
+def test_refused_settings_have_a_reason_and_change_nothing(change: dict, text: str, probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
+    before = engine.settings
+    assert text in engine.check(replace(before, **change))
+    with pytest.raises(ValueError, match=text):
+        engine.apply(replace(before, **change))
+    assert engine.settings == before
+
+
+def test_frames_over_the_limit_are_refused_and_the_engine_goes_on(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu", max_pixels=1000))
+    with pytest.raises(ValueError, match="max_pixels is 1000"):
+        engine.step(frame(40, 40))
+    assert engine.step(frame(20, 20)).fused.shape == (20, 20, 3)
+
+
+def test_devices() -> None:
+    assert resolve_device("cpu") == torch.device("cpu")
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        resolve_device("gpu")
+    with pytest.raises(ValueError, match="is not there"):
+        resolve_device("cuda:99")
+
+
+def test_missing_weights_are_named() -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        FusionEngine(EngineSettings(weights="nowhere.safetensors", device="cpu"))
