@@ -1,0 +1,79 @@
+"""`cldyn train`: the trainings that the bundled weights come from."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+
+from cldyn_core.checkpoint import load_weights, save_weights
+from cldyn_core.data.pairs import find_pairs
+from cldyn_core.engine.allocator import keep_freed_memory
+from cldyn_core.engine.engine import resolve_device
+from cldyn_core.engine.prepare import register
+from cldyn_core.engine.thermal import ThermalRange
+from cldyn_core.model import CLDyN
+from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, train_visual
+from cldyn_core.types import FramePair
+
+
+def add_train_commands(commands: Any) -> None:
+    """Add `train visual` to the sub-commands of a parser."""
+    stages = commands.add_parser("train", help="train the networks").add_subparsers(required=True, metavar="stage")
+    default = VisualTraining()
+    visual = stages.add_parser("visual", help="stage 1: the fusion network, without labels")
+    visual.add_argument("folders", type=Path, nargs="+", help="folders of pairs; `cldyn data check` tells if one is fit")
+    visual.add_argument("-o", "--out", type=Path, required=True, help="the .safetensors to write")
+    visual.add_argument("--init", type=Path, help="weights to start from (default: random)")
+    visual.add_argument("--steps", type=int, default=default.steps)
+    visual.add_argument("--batch", type=int, default=default.batch)
+    visual.add_argument("--crop", type=int, default=default.crop, help="side of the training crops in pixels")
+    visual.add_argument("--learning-rate", type=float, default=default.learning_rate)
+    visual.add_argument("--seed", type=int, default=default.seed)
+    visual.add_argument("--device", default="auto", help="auto, cpu, cuda")
+    visual.set_defaults(run=_train_visual)
+
+
+def _train_visual(args: argparse.Namespace) -> int:
+    recipe = VisualTraining(args.steps, args.batch, args.crop, args.learning_rate, args.seed)
+    keep_freed_memory()
+    pairs = luma_pairs(args.folders, recipe.crop)
+    print(f"{len(pairs)} pairs of {len(args.folders)} folders")
+    torch.manual_seed(recipe.seed)
+    model = load_weights(args.init) if args.init else CLDyN()
+    model.to(resolve_device(args.device))
+    train_visual(model.vfn, pairs, recipe, _print_progress(recipe))
+    record = {"stage": "visual", "data": [f.name for f in args.folders], "pairs": len(pairs), "recipe": asdict(recipe)}
+    save_weights(model, args.out, record)
+    print(f"written: {args.out}")
+    return 0
+
+
+def luma_pairs(folders: Sequence[Path], smallest: int) -> list[LumaPair]:
+    """All pairs of the folders as 8-bit infrared and visible luma of one size; those with a side under `smallest` are left out."""
+    found = []
+    for folder in folders:
+        thermal = ThermalRange()
+        for _name, pair in find_pairs(folder).iterate():
+            if min(pair.visible.shape[:2]) >= smallest:
+                found.append(_luma_pair(pair, thermal))
+    return found
+
+
+def _luma_pair(pair: FramePair, thermal: ThermalRange) -> LumaPair:
+    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
+    return np.rint(infrared * 255).astype(np.uint8), cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY)
+
+
+def _print_progress(recipe: VisualTraining) -> Any:
+    def report(p: Progress) -> None:
+        left = p.seconds / p.step * (recipe.steps - p.step)
+        print(f"step {p.step}/{recipe.steps}  loss {p.loss:.4f} (intensity {p.intensity:.4f}, gradient {p.gradient:.4f})  {left:.0f} s left")
+
+    return report

@@ -1,0 +1,196 @@
+"""What runs while the node is active: the way of a frame from subscription to publication.
+
+Executor thread: convert, pair, offer to the worker, timers. Worker thread: the engine and publishing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, QoSReliabilityPolicy
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
+from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
+from cldyn_ros.filters import make_pairer
+from cldyn_ros.health import Health, InputState, SyncState
+from cldyn_ros.inputs import ImageInput
+from cldyn_ros.params import NodeParams
+from cldyn_ros.publishers import Outputs
+from cldyn_ros.status import Job, Shot, caption, frame_report
+from cldyn_ros.sync import Pair, Source
+from cldyn_ros.worker import Worker
+
+TICK_S = 0.1
+DIAGNOSTICS_S = 1.0
+STOP_TIMEOUT_S = 10.0
+WARN_EVERY_S = 10.0
+
+
+class ActiveFusion:
+    """Subscriptions, pairing, worker and timers, from activation to deactivation.
+
+    Args:
+        node: where subscriptions, timers and log lines go.
+        engine: see cldyn_core.engine.FusionEngine; stepped by the worker alone.
+        outputs: the publishers.
+        params: the values at activation; `update` takes later ones.
+        apply: gives the engine new settings; called in the worker.
+    """
+
+    def __init__(
+        self,
+        node: Node,
+        engine: Any,
+        outputs: Outputs,
+        params: NodeParams,
+        apply: Callable[[EngineSettings], None],
+    ) -> None:
+        self._node, self._engine, self._outputs, self._params = node, engine, outputs, params
+        self._health = Health()
+        self._pairer = make_pairer(params.sync_policy, params.tolerance_ns, params.infrared_offset_ns)
+        self._camera_info: CameraInfo | None = None
+        self._last_arrival = time.monotonic()
+        self._warned: dict[str, float] = {}
+        self._worker: Worker[Job, EngineSettings] = Worker(
+            self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure
+        )
+        self._inputs = {
+            source: ImageInput(node, source, params.image_transport, params.qos_reliability, self._on_image)
+            for source in Source
+        }
+        latest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        self._info = node.create_subscription(CameraInfo, "visible/camera_info", self._on_camera_info, latest)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still; the watch must not
+        self._timers = [
+            node.create_timer(TICK_S, self._on_tick, clock=steady),
+            node.create_timer(DIAGNOSTICS_S, self._on_diagnostics, clock=steady),
+        ]
+
+    @property
+    def topics(self) -> list[str]:
+        """Resolved names of the image topics."""
+        return [image_input.topic for image_input in self._inputs.values()]
+
+    def update(self, params: NodeParams) -> None:
+        """Use these parameters for every image that arrives from now on."""
+        old, self._params = self._params, params
+        self._pairer.tolerance_ns = params.tolerance_ns
+        self._pairer.infrared_offset_ns = params.infrared_offset_ns
+        settings = params.to_engine_settings()
+        if settings != old.to_engine_settings():
+            self._worker.post(settings)  # may load a network: not in this thread
+
+    def close(self) -> None:
+        """Unsubscribe and stop the worker; a step in progress is finished and published."""
+        for image_input in self._inputs.values():
+            image_input.close()
+        self._node.destroy_subscription(self._info)
+        for timer in self._timers:
+            self._node.destroy_timer(timer)
+        if not self._worker.stop(STOP_TIMEOUT_S):
+            self._node.get_logger().error(f"the engine did not finish its step in {STOP_TIMEOUT_S:.0f} s")
+
+    # The way of a frame: _on_image -> NearestPairer -> Worker -> _on_job
+
+    def _on_image(self, source: Source, msg: Image | CompressedImage) -> None:
+        self._last_arrival = time.monotonic()
+        try:
+            convert = to_visible if source is Source.VISIBLE else to_infrared
+            shot = Shot(msg.header, convert(msg, self._params.max_pixels), self._last_arrival)
+        except ConversionError as error:
+            self._health.received(source, str(error))
+            self._warn(f"refused {source.value}", f"{source.value} image refused: {error}")
+            return
+        self._health.received(source)
+        pairs = self._pairer.offer(source, shot.stamp_ns, shot)
+        self._offer(pairs)
+        if not pairs and self._params.sync_on_missing == source.value:
+            self._offer_alone(source)
+
+    def _offer(self, pairs: Sequence[Pair[Shot]]) -> None:
+        for pair in pairs:
+            self._health.paired(pair.gap_ns / 1e6)
+            self._worker.offer(Job(pair.visible.payload, pair.infrared.payload, pair.gap_ns / 1e6))
+
+    def _offer_alone(self, source: Source) -> None:
+        """The other camera is missing and this one is to stand in."""
+        if self._health.silent(source.other, self._params.sync_timeout_ms):
+            frame = self._pairer.take_newest(source)
+            if frame is not None:
+                is_visible = source is Source.VISIBLE
+                self._worker.offer(Job(visible=frame.payload) if is_visible else Job(infrared=frame.payload))
+
+    def _on_job(self, job: Job) -> None:
+        try:
+            result = self._step(job)
+        except ValueError as error:
+            self._health.count("refused by engine", str(error))
+            self._warn("engine", f"pair refused: {error}")
+            return
+        if result.error:
+            self._health.count("task errors", result.error)
+            self._warn("task", f"fused without the task's feedback: {result.error}")
+        self._outputs.publish(result, job.header, self._camera_info, caption(result, job, self._health.fused_rate()))
+        total_ms = (time.monotonic() - job.received) * 1e3
+        number = self._health.fused(result.timings_ms, total_ms)
+        report = frame_report(result, job, number, total_ms, self._sync_state().counts, self._health.events())
+        self._outputs.publish_status(report, job.header)
+
+    def _step(self, job: Job) -> StepResult:
+        if job.visible is not None and job.infrared is not None:
+            result: StepResult = self._engine.step(
+                FramePair(job.visible.image, job.infrared.image, job.visible.stamp_ns)
+            )
+            return result
+        if job.visible is not None:
+            return StepResult(job.visible.image, Task.NONE, LoopMode.OPEN)
+        assert job.infrared is not None, "a job has at least one image"
+        fixed = self._params.thermal_range == "fixed"
+        limits = (self._params.thermal_min, self._params.thermal_max) if fixed else None
+        return StepResult(to_display(job.infrared.image, limits), Task.NONE, LoopMode.OPEN)
+
+    # Watching
+
+    def _on_tick(self) -> None:
+        """Follow the cameras' QoS, settle what waits when both cameras are silent, name a missing camera in the log."""
+        for image_input in self._inputs.values():
+            image_input.tick()
+        if time.monotonic() - self._last_arrival > self._params.sync_timeout_ms / 2e3:
+            self._offer(self._pairer.flush())
+        if self._health.starving(self._params.sync_timeout_ms):
+            self._warn("starvation", self._starvation(self._input_states()))
+
+    def _on_diagnostics(self) -> None:
+        states = self._input_states()
+        starvation, sync = self._starvation(states), self._sync_state()
+        self._outputs.publish_diagnostics(self._health.reports(starvation, states, sync, self._engine.describe()))
+
+    def _starvation(self, states: dict[Source, InputState]) -> str:
+        return self._health.starvation(self._params.sync_timeout_ms, states, self._sync_state())
+
+    def _input_states(self) -> dict[Source, InputState]:
+        return {source: image_input.state() for source, image_input in self._inputs.items()}
+
+    def _sync_state(self) -> SyncState:
+        miss = self._pairer.last_miss_ns
+        counts = {source: self._pairer.counts(source) for source in Source}
+        return SyncState(self._params.sync_tolerance_ms, counts, None if miss is None else miss / 1e6)
+
+    def _on_camera_info(self, msg: CameraInfo) -> None:
+        self._camera_info = msg
+
+    def _on_failure(self, error: Exception) -> None:
+        self._health.count("failures", f"{type(error).__name__}: {error}")
+        self._node.get_logger().error(f"worker: {type(error).__name__}: {error}")
+
+    def _warn(self, key: str, text: str) -> None:
+        """Log a warning, of one kind at most every WARN_EVERY_S."""
+        now = time.monotonic()
+        if now - self._warned.get(key, -WARN_EVERY_S) >= WARN_EVERY_S:
+            self._warned[key] = now
+            self._node.get_logger().warning(text)

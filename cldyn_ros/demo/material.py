@@ -1,0 +1,85 @@
+"""What the demo plays: a bag of pairs, the tasks in order, and a rate that this machine keeps up with."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cldyn_core.data.pairs import find_pairs
+from cldyn_core.data.synthetic import SceneConfig, render_sequence
+from cldyn_core.engine import FusionEngine
+from cldyn_core.tasks import available_tasks
+from cldyn_core.types import EngineSettings, FramePair, Task
+from cldyn_ros.bags import write_bag
+
+_HEADROOM = 0.5  # of the measured speed: node, replayer and recorder share the machine
+_FASTEST_HZ = 10.0
+_LOOK_S = 0.5  # between two looks at the speed, so that a short hiccup is not taken for it
+
+
+@dataclass(frozen=True)
+class Material:
+    """Everything the performance needs."""
+
+    bag: Path
+    source: str
+    """What is shown, for the summary."""
+    frames: int
+    rate: float
+    schedule: tuple[Task, ...]
+    """Tasks in the order in which they are selected; equal shares of the frames."""
+
+
+def prepare_material(args: argparse.Namespace) -> Material:
+    """Render or read the pairs, measure the machine, write the input bag."""
+    if args.frames < 6:
+        raise ValueError(f"--frames {args.frames}: the demo needs at least 6")
+    pairs = list(itertools.islice(_pairs(args), args.frames))
+    if len(pairs) < 6:
+        raise ValueError(f"{args.pairs}: {len(pairs)} pairs; the demo needs at least 6")
+    schedule = _schedule()
+    rate = args.rate or sustainable_rate(pairs[0][1], schedule)
+    bag = args.out / "input.mcap"
+    print(f"writing {bag}: {len(pairs)} pairs at {rate:.2f} Hz", flush=True)
+    write_bag(iter(pairs), bag, rate=rate)
+    height, width = pairs[0][1].visible.shape[:2]
+    source = f"{args.pairs}" if args.pairs else f"rendered street, {args.condition}, seed {args.seed}"
+    return Material(bag, f"{source}, {width}x{height}", len(pairs), rate, schedule)
+
+
+def sustainable_rate(pair: FramePair, schedule: tuple[Task, ...]) -> float:
+    """Frames a second that the slowest of the scheduled tasks manages here, with headroom; at most 10."""
+    print("measuring this machine ...", end=" ", flush=True)
+    slowest = 0.0
+    for task in dict.fromkeys(schedule):
+        engine = FusionEngine(EngineSettings(task))
+        engine.step(pair)  # the first step allocates
+        for _ in range(2):
+            start = time.perf_counter()
+            engine.step(pair)
+            slowest = max(slowest, time.perf_counter() - start)
+            time.sleep(_LOOK_S)
+        engine.close()
+    print(f"slowest frame {slowest:.2f} s")
+    return min(_FASTEST_HZ, _HEADROOM / slowest)
+
+
+def _schedule() -> tuple[Task, ...]:
+    """none, then every other task that exists, then none again."""
+    return (*available_tasks(), Task.NONE)
+
+
+def _pairs(args: argparse.Namespace) -> Iterator[tuple[str, FramePair]]:
+    if args.pairs is not None:
+        yield from find_pairs(args.pairs).iterate()
+        return
+    width, _, height = args.size.partition("x")
+    config = SceneConfig(args.condition, int(width), int(height), args.frames, fps=2.0, seed=args.seed)
+    for index, frame in enumerate(render_sequence(config)):
+        print(f"\rrendering a street ({args.condition}) {index + 1}/{args.frames}", end="", flush=True)
+        yield f"{index:06d}", FramePair(frame.visible, frame.infrared, int(frame.time_s * 1e9))
+    print()

@@ -1,0 +1,203 @@
+"""The lifecycle node /cldyn: two image topics in, fused image and answers out.
+
+Here are lifecycle, parameters, start and end; the way of a frame is in active.py.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import rclpy
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.logging import get_logger
+from rclpy.parameter import Parameter
+from rclpy.signals import SignalHandlerOptions
+
+from cldyn_core.types import EngineSettings
+from cldyn_ros import params as parameters
+from cldyn_ros.active import ActiveFusion
+from cldyn_ros.dds import use_packaged_profile
+from cldyn_ros.filters import make_pairer
+from cldyn_ros.publishers import Outputs
+
+EngineFactory = Callable[[EngineSettings], Any]
+
+
+def load_engine(settings: EngineSettings) -> Any:
+    """The real engine; imported here because that takes seconds."""
+    from cldyn_core.engine import FusionEngine
+
+    return FusionEngine(settings)
+
+
+class FusionNode(LifecycleNode):
+    """Managed node. configure loads the engine, activate subscribes, deactivate stops, cleanup frees.
+
+    Args:
+        engine_factory: makes the engine from its settings; see cldyn_core.engine.FusionEngine for the interface.
+        kwargs: of rclpy's Node (parameter_overrides, context ...).
+
+    Raises:
+        ParameterError: a start value is refused.
+    """
+
+    def __init__(self, engine_factory: EngineFactory = load_engine, **kwargs: Any) -> None:
+        super().__init__("cldyn", **kwargs)
+        self._factory = engine_factory
+        self._engine: Any = None
+        self._outputs: Outputs | None = None
+        self._active: ActiveFusion | None = None
+        self._params = parameters.declare(self)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+
+    @property
+    def autostart(self) -> bool:
+        """Whether the node is to be configured and activated at start."""
+        return self._params.autostart
+
+    def start(self) -> bool:
+        """Configure and activate. False if one failed; the reason is in the log."""
+        done = TransitionCallbackReturn.SUCCESS
+        return bool(self.trigger_configure() == done and self.trigger_activate() == done)
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the engine, prepare every task that can run, create the publishers."""
+        started = time.monotonic()
+        settings = self._params.to_engine_settings()
+        try:
+            make_pairer(self._params.sync_policy, 0, 0)  # refused here rather than at activation
+            self._engine = self._factory(settings)
+            self._outputs = Outputs(self)
+            self._prepare_tasks(settings)
+            self._apply(settings)
+        except Exception as error:
+            self.get_logger().error(f"cannot configure: {error}")
+            self._free()
+            return TransitionCallbackReturn.FAILURE
+        loaded = "; ".join(f"{key}: {value}" for key, value in self._engine.describe().items())
+        self.get_logger().info(f"configured in {time.monotonic() - started:.1f} s; {loaded}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Start the worker, subscribe, start the timers."""
+        assert self._outputs is not None, "active comes after configured"
+        self._active = ActiveFusion(self, self._engine, self._outputs, self._params, self._apply)
+        task, mode, topics = self._params.task, self._params.loop_mode, " and ".join(self._active.topics)
+        self.get_logger().info(f"active: task {task}, loop {mode}, waiting for {topics}")
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and stop the worker; a step in progress is finished and published."""
+        self._stop()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free engine and publishers."""
+        self._free()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free, from any state."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A transition raised: free everything, so that the node can be configured again."""
+        self.close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def close(self) -> None:
+        """Stop and free. May be called in any state, and again."""
+        self._stop()
+        self._free()
+
+    def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
+        """Refuse with a reason, or take effect. It is the last check before rclpy stores the values."""
+        try:
+            new = parameters.parse({p.name: p.value for p in changes}, self._params)
+            settings = new.to_engine_settings()
+            reason = self._engine.check(settings) if self._engine is not None else ""
+            if reason:
+                return SetParametersResult(successful=False, reason=reason)
+            if self._active is not None:
+                self._active.update(new)
+            elif self._engine is not None:
+                self._apply(settings)
+        except ValueError as error:
+            return SetParametersResult(successful=False, reason=str(error))
+        self._params = new
+        return SetParametersResult(successful=True)
+
+    def _prepare_tasks(self, settings: EngineSettings) -> None:
+        """Load each task's network now, so that no frame has to wait for one at a switch."""
+        for task in self._engine.available_tasks:
+            try:
+                self._engine.apply(replace(settings, task=task))
+            except Exception as error:
+                if task is settings.task:
+                    raise
+                self.get_logger().warning(f"task {task.value} cannot be prepared: {error}")
+
+    def _apply(self, settings: EngineSettings) -> None:
+        """Give the engine its settings and publish the class names that go with them."""
+        self._engine.apply(settings)
+        names = self._engine.class_names(settings.task)
+        if names and self._outputs is not None:
+            self._outputs.publish_label_info(names, settings.detector_confidence)
+
+    def _stop(self) -> None:
+        if self._active is not None:
+            self._active.close()
+        self._active = None
+
+    def _free(self) -> None:
+        if self._outputs is not None:
+            self._outputs.close()
+        if self._engine is not None:
+            self._engine.close()
+        self._outputs = self._engine = None
+
+
+def main(args: Sequence[str] | None = None, engine_factory: EngineFactory = load_engine) -> int:
+    """Run the node until SIGINT or SIGTERM. 0: ended as asked; 1: could not start, the reason is in the log."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    use_packaged_profile()
+    rclpy.init(
+        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
+    )  # ours lets a step in progress finish
+    try:
+        return _spin(FusionNode(engine_factory), stop)
+    except parameters.ParameterError as error:
+        get_logger("cldyn").fatal(f"parameter refused: {error}")
+        return 1
+    finally:
+        rclpy.try_shutdown()
+
+
+def _spin(node: FusionNode, stop: threading.Event) -> int:
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.autostart and not node.start():
+            return 1
+        while not stop.is_set():
+            executor.spin_once(timeout_sec=0.2)
+        return 0
+    finally:
+        executor.shutdown()
+        node.close()
+        node.destroy_node()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

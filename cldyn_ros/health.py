@@ -1,0 +1,220 @@
+"""Counters, rates and latencies of the node, and what diagnostics say of them. Plain data, no ROS types.
+
+All methods may be called from any thread.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+from cldyn_ros.meters import Rate, Window
+from cldyn_ros.sync import Counts, Reason, Source
+
+
+class Level(IntEnum):
+    """Values of diagnostic_msgs/DiagnosticStatus.level."""
+
+    OK = 0
+    WARN = 1
+    ERROR = 2
+
+
+@dataclass(frozen=True)
+class Report:
+    """Content of one DiagnosticStatus."""
+
+    name: str
+    level: Level
+    message: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class InputState:
+    """What the ROS graph says of one input."""
+
+    topic: str
+    publishers: int
+    incompatible_qos: bool = False
+
+
+@dataclass(frozen=True)
+class SyncState:
+    """What the pairing says: settings, counters by camera, and how far apart the stamps were at the last miss."""
+
+    tolerance_ms: float
+    counts: Mapping[Source, Counts]
+    last_miss_ms: float | None = None
+
+
+@dataclass
+class _Input:
+    rate: Rate = field(default_factory=Rate)
+    received: int = 0
+    refused: int = 0
+    last_error: str = ""
+    last_good: float | None = None
+
+
+class Health:
+    """What happened since activation."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started = clock()
+        self._inputs = {source: _Input() for source in Source}
+        self._fused_rate = Rate()
+        self._fused = 0
+        self._events: Counter[str] = Counter()
+        self._last_error = ""
+        self._last_pair: float | None = None
+        self._latency: dict[str, Window] = {}
+        self._gap = Window()
+
+    def received(self, source: Source, error: str = "") -> None:
+        """An image arrived; `error` is the converter's reason when it was refused."""
+        with self._lock:
+            state = self._inputs[source]
+            state.received += 1
+            state.rate.add(self._clock())
+            if error:
+                state.refused += 1
+                state.last_error = error
+            else:
+                state.last_good = self._clock()
+
+    def paired(self, gap_ms: float) -> None:
+        """A pair was made."""
+        with self._lock:
+            self._last_pair = self._clock()
+            self._gap.add(abs(gap_ms))
+
+    def count(self, event: str, error: str = "") -> None:
+        """Count a named event: superseded, refused, task_error, failure ..."""
+        with self._lock:
+            self._events[event] += 1
+            self._last_error = error or self._last_error
+
+    def fused(self, timings_ms: Mapping[str, float], total_ms: float) -> int:
+        """A fused image was published; returns its number, from 1."""
+        with self._lock:
+            self._fused += 1
+            self._fused_rate.add(self._clock())
+            for stage, value in (*timings_ms.items(), ("total", total_ms)):
+                self._latency.setdefault(stage, Window()).add(value)
+            return self._fused
+
+    def fused_rate(self) -> float:
+        """Fused images per second."""
+        with self._lock:
+            return self._fused_rate.hertz(self._clock())
+
+    def events(self) -> dict[str, int]:
+        """Counted events by name."""
+        with self._lock:
+            return dict(self._events)
+
+    def silent(self, source: Source, timeout_ms: float) -> bool:
+        """True if the camera has not delivered one usable image for that long."""
+        with self._lock:
+            return self._silence_s(source) * 1e3 > timeout_ms
+
+    def starving(self, timeout_ms: float) -> bool:
+        """True without a pair for `timeout_ms`."""
+        with self._lock:
+            return self._waited_s() * 1e3 > timeout_ms
+
+    def starvation(self, timeout_ms: float, inputs: Mapping[Source, InputState], sync: SyncState) -> str:
+        """Why there was no pair for `timeout_ms`: the missing camera, counts, likely cause. "" if there was one."""
+        with self._lock:
+            waited = self._waited_s()
+            if waited * 1e3 <= timeout_ms:
+                return ""
+            missing = [s for s in Source if self._silence_s(s) * 1e3 > timeout_ms]
+            causes = [f"{s.value} missing: {self._explain(s, inputs[s])}" for s in missing]
+        if not missing:
+            causes = [explain_no_match(sync)]
+        return f"no pair for {waited:.1f} s; " + "; ".join(causes)
+
+    def reports(
+        self, starvation: str, inputs: Mapping[Source, InputState], sync: SyncState, engine: Mapping[str, str]
+    ) -> list[Report]:
+        """Everything for /diagnostics: one report for each camera, the fusion and the engine."""
+        with self._lock:
+            now = self._clock()
+            reports = [self._input_report(s, inputs[s], sync.counts[s], now) for s in Source]
+            reports.append(self._fusion_report(starvation, now))
+        return [*reports, Report("engine", Level.OK, "loaded", dict(engine))]
+
+    def _waited_s(self) -> float:
+        return self._clock() - (self._started if self._last_pair is None else self._last_pair)
+
+    def _silence_s(self, source: Source) -> float:
+        last = self._inputs[source].last_good
+        return self._clock() - (self._started if last is None else last)
+
+    def _explain(self, source: Source, graph: InputState) -> str:
+        state = self._inputs[source]
+        if graph.publishers == 0:
+            return f"no publisher on {graph.topic} ({state.received} frames received so far)"
+        if graph.incompatible_qos:
+            return f"{graph.topic} is published best effort, the subscription asks for reliable (qos.reliability)"
+        if state.last_error:
+            return f"{state.refused} of {state.received} frames of {graph.topic} were refused, last: {state.last_error}"
+        if state.received:
+            silence = f"no frame came for {self._silence_s(source):.1f} s ({state.received} received before)"
+            return f"{graph.topic} has a publisher, but {silence}"
+        return (
+            f"{graph.topic} has {graph.publishers} publisher(s), but no frame arrived; large best-effort images need "
+            "a publisher with a larger shared-memory segment"
+        )
+
+    def _input_report(self, source: Source, graph: InputState, counts: Counts, now: float) -> Report:
+        state = self._inputs[source]
+        values = {
+            "topic": graph.topic,
+            "publishers": str(graph.publishers),
+            "rate Hz": f"{state.rate.hertz(now):.1f}",
+            "received": str(state.received),
+            "refused by converter": str(state.refused),
+            "last converter error": state.last_error,
+            "paired": str(counts.paired),
+            **{f"dropped {reason.value}": str(n) for reason, n in sorted(counts.dropped.items())},
+        }
+        if state.last_good is None or self._silence_s(source) > 1.0:
+            return Report(f"{source.value} input", Level.WARN, self._explain(source, graph), values)
+        return Report(f"{source.value} input", Level.OK, "receiving", values)
+
+    def _fusion_report(self, starvation: str, now: float) -> Report:
+        values = {"fused": str(self._fused), "rate Hz": f"{self._fused_rate.hertz(now):.1f}"}
+        for percent in (50, 95):
+            values |= {
+                f"{stage} p{percent} ms": f"{window.percentile(percent):.1f}" for stage, window in self._latency.items()
+            }
+            gap = self._gap.percentile(percent)
+            values |= {f"pair gap p{percent} ms": f"{gap:.1f}"} if gap is not None else {}
+        values |= {event: str(n) for event, n in sorted(self._events.items())}
+        values["last error"] = self._last_error
+        if starvation:
+            return Report("fusion", Level.ERROR, starvation, values)
+        return Report("fusion", Level.OK, "fusing" if self._fused else "waiting for the first pair", values)
+
+
+def explain_no_match(sync: SyncState) -> str:
+    """Both cameras deliver, but nothing pairs: say why, and the remedy."""
+    for source, counts in sync.counts.items():
+        bad = counts.dropped[Reason.NO_STAMP] + counts.dropped[Reason.DUPLICATE]
+        if bad > counts.offered / 2:
+            share = f"{bad} of {counts.offered}"
+            return f"{source.value} images carry stamp 0 or repeat their stamp ({share}): fix the driver"
+    apart = "" if sync.last_miss_ms is None else f" ({sync.last_miss_ms:.0f} ms at the last miss)"
+    return (
+        f"both cameras deliver, but their stamps are further apart{apart} than sync.tolerance_ms "
+        f"({sync.tolerance_ms:g}): raise it, or set sync.infrared_offset_ms"
+    )

@@ -1,0 +1,242 @@
+"""The node's parameters: declared once, in the fields of NodeParams. Everything else is derived from them.
+
+`declare` gives them to rclpy, `parse` turns received values into a NodeParams or refuses them with a reason, `markdown`
+is doc/parameters.md (`python -m cldyn_ros.params > doc/parameters.md`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from cldyn_core.types import EngineSettings, LoopMode, Task
+from cldyn_ros.param_spec import ParameterError, Spec, check, param
+
+__all__ = ["FIELDS", "NodeParams", "ParameterError", "declare", "markdown", "parse"]
+
+if TYPE_CHECKING:
+    from rclpy.node import Node
+
+_FLOAT_LIMIT = 1e9
+
+
+@dataclass(frozen=True)
+class NodeParams:
+    """All parameters of the node, checked. Milliseconds are milliseconds here too; the properties convert."""
+
+    autostart: bool = param(
+        True, "autostart", "Configure and activate at start. false: wait for lifecycle transitions.", fixed=True
+    )
+    task: str = param(
+        "none",
+        "task",
+        "What the fused image is for. Switching is live: no frame is lost and the next status shows it.",
+        choices=[t.value for t in Task],
+    )
+    loop_mode: str = param(
+        "exact",
+        "loop.mode",
+        "exact: each frame is fused as the task requires. open: plain fusion, the task network only looks on.",
+        choices=[m.value for m in LoopMode],
+    )
+    weights: str = param(
+        "default", "weights", "Fusion weights: name of a bundled set or path of a .safetensors file.", fixed=True
+    )
+    device: str = param(
+        "auto", "device", "Where the networks run: auto (CUDA if there is one), cpu, cuda, cuda:1 ...", fixed=True
+    )
+    max_pixels: int = param(
+        1 << 22,
+        "max_pixels",
+        "Larger images are refused and counted: protects memory and latency.",
+        low=1,
+        high=1 << 28,
+    )
+    image_transport: str = param(
+        "raw",
+        "image_transport",
+        "Transport of both input images. compressed: subscribes <topic>/compressed (JPEG or PNG).",
+        choices=("raw", "compressed"),
+        fixed=True,
+    )
+    qos_reliability: str = param(
+        "auto",
+        "qos.reliability",
+        "Reliability of the image subscriptions. auto: reliable, and best effort as soon as a camera offers only that.",
+        choices=("auto", "reliable", "best_effort"),
+        fixed=True,
+    )
+    sync_policy: str = param(
+        "nearest",
+        "sync.policy",
+        "How frames are paired. nearest: closest first, built in. exact, approximate: message_filters, if installed.",
+        choices=("nearest", "exact", "approximate"),
+        fixed=True,
+    )
+    sync_tolerance_ms: float = param(
+        50.0, "sync.tolerance_ms", "Largest time between the two images of a pair, in ms.", low=0.0, high=10_000.0
+    )
+    sync_infrared_offset_ms: float = param(
+        0.0,
+        "sync.infrared_offset_ms",
+        "Added to infrared stamps before pairing, in ms: minus the constant delay of the infrared stamps.",
+        low=-10_000.0,
+        high=10_000.0,
+    )
+    sync_timeout_ms: float = param(
+        1000.0,
+        "sync.timeout_ms",
+        "Without a pair for this long, in ms, log and diagnostics name the missing camera, and on_missing applies.",
+        low=50.0,
+        high=3_600_000.0,
+    )
+    sync_on_missing: str = param(
+        "hold",
+        "sync.on_missing",
+        "While a camera is missing: hold publishes nothing; visible or infrared publishes that camera's image alone as "
+        "the fused image (no task) until pairs return.",
+        choices=("hold", "visible", "infrared"),
+    )
+    registration_homography: tuple[float, ...] = param(
+        (),
+        "registration.homography",
+        "Row-major 3x3 matrix from infrared pixels to visible pixels, 9 numbers. Empty: the infrared image is "
+        "stretched onto the visible one.",
+        low=-_FLOAT_LIMIT,
+        high=_FLOAT_LIMIT,
+    )
+    thermal_range: str = param(
+        "auto",
+        "thermal.range",
+        "Sensor values shown black and white, for 16-bit and float infrared. auto: percentiles smoothed over time. "
+        "fixed: thermal.min and thermal.max (8-bit too).",
+        choices=("auto", "fixed"),
+    )
+    thermal_min: float = param(
+        0.0,
+        "thermal.min",
+        "Sensor value shown black when thermal.range is fixed.",
+        low=-_FLOAT_LIMIT,
+        high=_FLOAT_LIMIT,
+    )
+    thermal_max: float = param(
+        65535.0,
+        "thermal.max",
+        "Sensor value shown white when thermal.range is fixed.",
+        low=-_FLOAT_LIMIT,
+        high=_FLOAT_LIMIT,
+    )
+    detector_weights: str = param(
+        "default", "detector.weights", "Detector weights: default (bundled) or path of a weights file.", fixed=True
+    )
+    detector_confidence: float = param(
+        0.25, "detector.confidence", "Boxes with a lower score are left out.", low=0.0, high=1.0
+    )
+    detector_iou: float = param(
+        0.5, "detector.iou", "Of two boxes that overlap more than this (intersection over union), the better stays.",
+        low=0.0, high=1.0,
+    )  # fmt: skip
+
+    @property
+    def tolerance_ns(self) -> int:
+        """`sync.tolerance_ms` in nanoseconds."""
+        return round(self.sync_tolerance_ms * 1e6)
+
+    @property
+    def infrared_offset_ns(self) -> int:
+        """`sync.infrared_offset_ms` in nanoseconds."""
+        return round(self.sync_infrared_offset_ms * 1e6)
+
+    def to_engine_settings(self) -> EngineSettings:
+        """The part that the engine answers for."""
+        return EngineSettings(
+            task=Task(self.task),
+            loop_mode=LoopMode(self.loop_mode),
+            weights=self.weights,
+            device=self.device,
+            thermal_range=self.thermal_range,
+            thermal_limits=(self.thermal_min, self.thermal_max),
+            homography=self.registration_homography,
+            detector_weights=self.detector_weights,
+            detector_confidence=self.detector_confidence,
+            detector_iou=self.detector_iou,
+            max_pixels=self.max_pixels,
+        )
+
+
+FIELDS: dict[str, Field[Any]] = {f.metadata["spec"].name: f for f in fields(NodeParams)}
+"""Parameter name -> field of NodeParams; its Spec is `metadata["spec"]`."""
+
+
+def parse(values: Mapping[str, object], base: NodeParams | None = None) -> NodeParams:
+    """`base` with `values` (by parameter name) put in. Raises ParameterError and changes nothing if one is refused.
+
+    Names that are not the node's own (use_sim_time, qos_overrides ...) are passed over.
+    """
+    known = {name: value for name, value in values.items() if name in FIELDS}
+    changes = {FIELDS[name].name: check(FIELDS[name], value) for name, value in known.items()}
+    params = replace(base or NodeParams(), **changes)
+    if params.thermal_range == "fixed" and params.thermal_min >= params.thermal_max:
+        raise ParameterError(
+            f"thermal.min ({params.thermal_min:g}) must be below thermal.max ({params.thermal_max:g}); "
+            "to move both, set them in one call (set_parameters_atomically)"
+        )
+    return params
+
+
+def declare(node: Node) -> NodeParams:
+    """Declare every parameter on the node and return their start values. Raises ParameterError."""
+    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+
+    values = {}
+    for name, f in FIELDS.items():
+        spec: Spec = f.metadata["spec"]
+        descriptor = ParameterDescriptor(
+            description=spec.doc,
+            additional_constraints=f"one of: {', '.join(spec.choices)}" if spec.choices else "",
+            read_only=spec.fixed,
+            dynamic_typing=True,  # `parse` checks the type: it takes 20 for 20.0 and its reasons are better
+        )
+        if spec.low is not None and spec.high is not None:
+            if isinstance(f.default, int):
+                descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
+            else:
+                descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
+        default = list(f.default) if isinstance(f.default, tuple) else f.default
+        values[name] = node.declare_parameter(name, default, descriptor).value
+    return parse(values)
+
+
+def _show_default(default: object) -> str:
+    if isinstance(default, bool):
+        return str(default).lower()
+    return "[]" if default == () else str(default)
+
+
+def markdown() -> str:
+    """doc/parameters.md."""
+    lines = [
+        "# Parameters of /cldyn",
+        "",
+        "Generated from `cldyn_ros/params.py` by `python -m cldyn_ros.params > doc/parameters.md`; do not edit.",
+        "",
+        "A value that is out of range or of the wrong type is refused with the reason, and nothing changes. "
+        "*Live* ones take effect at the next frame pair; the others are read at start.",
+        "",
+        "| name | default | values | live | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    for name, f in FIELDS.items():
+        spec: Spec = f.metadata["spec"]
+        values = ", ".join(spec.choices)
+        if not values and spec.low is not None and spec.high is not None:
+            values = f"{spec.low:.12g} .. {spec.high:.12g}"
+        values = values or {bool: "true, false", str: "text"}[type(f.default)]
+        live = "no" if spec.fixed else "yes"
+        lines.append(f"| `{name}` | `{_show_default(f.default)}` | {values} | {live} | {spec.doc} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown(), end="")

@@ -1,0 +1,134 @@
+"""Everything the node publishes. Called from the worker thread; headers are those of the visible image."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from numpy.typing import NDArray
+from rclpy.node import Node
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Header
+
+from cldyn_core.types import Detections, LabelMap, SaliencyMap, StepResult
+from cldyn_ros.convert import to_image_msg, to_jpeg_msg
+from cldyn_ros.health import Report
+from cldyn_ros.overlay import draw_overlay
+
+try:
+    from vision_msgs.msg import Detection2D, Detection2DArray, LabelInfo, ObjectHypothesisWithPose, VisionClass
+except ImportError as error:
+    raise ImportError(
+        "vision_msgs is missing: run `make setup`, or on a ROS installation `apt install ros-$ROS_DISTRO-vision-msgs`"
+    ) from error
+
+_DEPTH = 5
+_LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+
+
+class Outputs:
+    """The node's publishers, reliable so that every kind of subscriber matches."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._name = node.get_fully_qualified_name().lstrip("/")
+        self._publishers: list[Any] = []
+        self._fused = self._create(Image, "~/fused/image_raw")
+        self._compressed = self._create(CompressedImage, "~/fused/image_raw/compressed")
+        self._camera_info = self._create(CameraInfo, "~/fused/camera_info")
+        self._detections = self._create(Detection2DArray, "~/detections")
+        self._label_info = self._create(LabelInfo, "~/label_info", _LATCHED)
+        self._segmentation = self._create(Image, "~/segmentation")
+        self._saliency = self._create(Image, "~/saliency")
+        self._overlay = self._create(Image, "~/overlay")
+        self._status = self._create(DiagnosticArray, "~/status")
+        self._diagnostics = self._create(DiagnosticArray, "/diagnostics")
+
+    def close(self) -> None:
+        """Destroy all publishers."""
+        for publisher in self._publishers:
+            self._node.destroy_publisher(publisher)
+        self._publishers.clear()
+
+    def publish(self, result: StepResult, header: Header, camera: CameraInfo | None, caption: str) -> None:
+        """One step's fused image and answer; what costs time only for those who subscribe."""
+        self._fused.publish(to_image_msg(result.fused, header))
+        if camera is not None:
+            self._camera_info.publish(scaled_camera_info(camera, header, result.fused))
+        if self._compressed.get_subscription_count():
+            self._compressed.publish(to_jpeg_msg(result.fused, header))
+        if isinstance(result.output, Detections):
+            self._detections.publish(detections_msg(result.output, header))
+        elif isinstance(result.output, LabelMap):
+            self._segmentation.publish(to_image_msg(result.output.classes, header))
+        elif isinstance(result.output, SaliencyMap):
+            self._saliency.publish(to_image_msg(result.output.values, header))
+        if self._overlay.get_subscription_count():
+            self._overlay.publish(to_image_msg(draw_overlay(result.fused, result.output, caption), header))
+
+    def publish_status(self, report: Report, header: Header) -> None:
+        """The status of one frame, stamped as the frame."""
+        self._status.publish(self._array([report], header))
+
+    def publish_diagnostics(self, reports: Iterable[Report]) -> None:
+        """The node's state, stamped now."""
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        self._diagnostics.publish(self._array(reports, header))
+
+    def publish_label_info(self, names: Sequence[str], threshold: float) -> None:
+        """The class names of the task in force; latched."""
+        header = Header(stamp=self._node.get_clock().now().to_msg())
+        classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(names)]
+        self._label_info.publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
+
+    def _create(self, kind: type[Any], topic: str, qos: QoSProfile | int = _DEPTH) -> Any:
+        publisher = self._node.create_publisher(kind, topic, qos)
+        self._publishers.append(publisher)
+        return publisher
+
+    def _array(self, reports: Iterable[Report], header: Header) -> DiagnosticArray:
+        statuses = [
+            DiagnosticStatus(
+                level=bytes([report.level]),
+                name=f"{self._name}: {report.name}",
+                message=report.message,
+                hardware_id=self._name,
+                values=[KeyValue(key=key, value=value) for key, value in report.values.items()],
+            )
+            for report in reports
+        ]
+        return DiagnosticArray(header=header, status=statuses)
+
+
+def detections_msg(found: Detections, header: Header) -> Detection2DArray:
+    """Boxes as center and size in pixels; class_id is the class name."""
+    msg = Detection2DArray(header=header)
+    for (x1, y1, x2, y2), score, label in zip(found.boxes.tolist(), found.scores, found.labels, strict=True):
+        hypothesis = ObjectHypothesisWithPose()
+        hypothesis.hypothesis.class_id = found.names[int(label)]
+        hypothesis.hypothesis.score = float(score)
+        detection = Detection2D(header=header, results=[hypothesis])
+        detection.bbox.center.position.x, detection.bbox.center.position.y = (x1 + x2) / 2, (y1 + y2) / 2
+        detection.bbox.size_x, detection.bbox.size_y = x2 - x1, y2 - y1
+        msg.detections.append(detection)
+    return msg
+
+
+def scaled_camera_info(camera: CameraInfo, header: Header, image: NDArray[np.uint8]) -> CameraInfo:
+    """The visible camera's calibration under `header`, scaled to the size of `image` (H, W, 3) where that differs."""
+    height, width = image.shape[:2]
+    info = copy.copy(camera)
+    info.header = header
+    if (camera.width, camera.height) in ((width, height), (0, 0)):
+        return info
+    sx, sy = width / camera.width, height / camera.height
+    info = copy.deepcopy(info)
+    info.width, info.height = width, height
+    rows = (sx, sy, 1.0)
+    info.k = [value * rows[k // 3] for k, value in enumerate(camera.k)]
+    info.p = [value * rows[k // 4] for k, value in enumerate(camera.p)]
+    return info

@@ -1,0 +1,107 @@
+"""The message_filters policies, with a stand-in for message_filters where it is not installed."""
+
+from __future__ import annotations
+
+import sys
+import types
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from cldyn_ros.filters import make_pairer
+from cldyn_ros.sync import NearestPairer, Source
+
+MS = 1_000_000
+T0 = 1_000_000 * MS
+
+
+class SimpleFilter:
+    def __init__(self) -> None:
+        self.callback: Callable[[Any], None] = lambda _: None
+
+    def signalMessage(self, msg: Any) -> None:  # noqa: N802
+        self.callback(msg)
+
+
+class ApproximateTimeSynchronizer:
+    """Pairs the last message of each input; like the real one it never pairs again after time has jumped back."""
+
+    def __init__(self, inputs: list[SimpleFilter], queue: int, slop: float = 0.0) -> None:
+        self._slop_ns = round(slop * 1e9)
+        self._last: list[Any] = [None] * len(inputs)
+        self._newest = 0
+        for k, one in enumerate(inputs):
+            one.callback = lambda msg, k=k: self._add(k, msg)
+
+    def registerCallback(self, callback: Callable[..., None]) -> None:  # noqa: N802
+        self._callback = callback
+
+    def _add(self, k: int, msg: Any) -> None:
+        stamp = msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
+        if stamp < self._newest - 1_000_000_000:
+            return
+        self._newest = max(stamp, self._newest)
+        self._last[k] = (stamp, msg)
+        if all(self._last) and abs(self._last[0][0] - self._last[1][0]) <= self._slop_ns:
+            self._callback(self._last[0][1], self._last[1][1])
+            self._last = [None, None]
+
+
+@pytest.fixture(params=["approximate", "exact"])
+def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    module = types.ModuleType("message_filters")
+    module.SimpleFilter = SimpleFilter  # type: ignore[attr-defined]
+    module.ApproximateTimeSynchronizer = ApproximateTimeSynchronizer  # type: ignore[attr-defined]
+    module.TimeSynchronizer = ApproximateTimeSynchronizer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "message_filters", module)
+    return str(request.param)
+
+
+def test_nearest_needs_no_message_filters() -> None:
+    assert isinstance(make_pairer("nearest", 5, 0), NearestPairer)
+
+
+def test_missing_message_filters_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "message_filters", None)
+    with pytest.raises(ValueError, match="message-filters, or use sync.policy 'nearest'"):
+        make_pairer("approximate", 5, 0)
+
+
+def test_pairs_with_the_offset_applied_and_counts(policy: str) -> None:
+    pairer = make_pairer(policy, 10 * MS, -30 * MS)
+    assert pairer.offer(Source.VISIBLE, T0, "v") == []
+    (pair,) = pairer.offer(Source.INFRARED, T0 + 30 * MS, "i")
+    assert (pair.visible.payload, pair.infrared.payload, pair.gap_ns) == ("v", "i", 0)
+    assert pair.infrared.stamp_ns == T0 + 30 * MS
+    assert (pairer.counts(Source.VISIBLE).paired, pairer.counts(Source.INFRARED).offered) == (1, 1)
+    assert pairer.take_newest(Source.VISIBLE) is None
+
+
+def test_a_bag_loop_rebuilds_the_synchronizer(policy: str) -> None:
+    pairer = make_pairer(policy, 10 * MS, 0)
+    for loop in range(3):
+        for k in range(100):
+            pairer.offer(Source.VISIBLE, T0 + k * 33 * MS, "v")
+            assert len(pairer.offer(Source.INFRARED, T0 + k * 33 * MS, "i")) == 1 or k == 0, f"loop {loop}, frame {k}"
+
+
+def test_a_new_tolerance_takes_effect(policy: str) -> None:
+    if policy == "exact":
+        pytest.skip("exact has no tolerance")
+    pairer = make_pairer(policy, 5 * MS, 0)
+    pairer.offer(Source.VISIBLE, T0, "v")
+    assert pairer.offer(Source.INFRARED, T0 + 8 * MS, "i") == []
+    pairer.tolerance_ns = 10 * MS
+    pairer.offer(Source.VISIBLE, T0 + 100 * MS, "v")
+    assert len(pairer.offer(Source.INFRARED, T0 + 108 * MS, "i")) == 1
+
+
+def test_take_newest_is_the_last_frame_once(policy: str) -> None:
+    pairer = make_pairer(policy, 5 * MS, 0)
+    pairer.offer(Source.VISIBLE, T0, "a")
+    pairer.offer(Source.VISIBLE, T0 + 33 * MS, "b")
+    frame = pairer.take_newest(Source.VISIBLE)
+    assert frame is not None
+    assert frame.payload == "b"
+    assert pairer.take_newest(Source.VISIBLE) is None
