@@ -41,7 +41,9 @@ class SequenceDescriptor(nn.Module):
         self.second = nn.Conv1d(hidden, out, 3, padding=1, bias=False)
 
     def forward(self, sequence: Tensor) -> Tensor:
-        """The second convolution is linear and a mean follows, so it is applied to the sums instead: exact, no (B, out, T)."""
+        """The second convolution is linear and a mean follows, so it is applied to the sums instead: exact, no (B,
+        out, T).
+        """
         h = F.leaky_relu(self.first(sequence), SLOPE)
         total, head, tail = h.sum(-1), h[..., 0], h[..., -1]
         w_left, w_center, w_right = self.second.weight.unbind(-1)
@@ -87,7 +89,7 @@ class A2SI(nn.Module):
         self.register_buffer("prototypes", nn.init.orthogonal_(torch.empty(CONFIGURATIONS, PROTOTYPE_LENGTH)))
 
     def forward(self, bank: Tensor, task_feature: Tensor, x: Tensor) -> tuple[Tensor, BlockPlan]:
-        """Bank (4, 32, 256), task feature (B, C, ...) of rank >= 3, x (B, 8, H, W) -> compensated (B, 8, H, W), plan."""
+        """Bank (4, 32, 256), task feature (B, C, ...), x (B, 8, H, W) -> compensated (B, 8, H, W), plan."""
         choice = self.choose(bank, task_feature, x)
         return self.apply_kernels(x, choice.plan.configurations, choice.vectors), choice.plan
 
@@ -95,7 +97,8 @@ class A2SI(nn.Module):
         """Steps 1 to 6. Deterministic in evaluation; straight-through (Gumbel) estimators in training."""
         if task_feature.ndim < 3 or task_feature.shape[0] != x.shape[0]:
             raise ValueError(
-                f"the task feature must be (B, C, ...) of rank >= 3 with B = {x.shape[0]}, not {tuple(task_feature.shape)}"
+                f"the task feature must be (B, C, ...) of rank >= 3 with B = {x.shape[0]}, "
+                f"not {tuple(task_feature.shape)}"
             )
         logits = self._logits(task_feature, x)
         selection = self._select(logits)
@@ -133,7 +136,9 @@ class A2SI(nn.Module):
         kernels = (self.kernel_1x1 if size == 1 else self.kernel_3x3)(vectors)
         weight = kernels.view(n * CHANNELS, CHANNELS, size, size)
         padding = dilation if size == 3 else 0
-        return F.conv2d(x.flatten(0, 1)[None], weight, padding=padding, dilation=dilation, groups=n)[0].unflatten(0, (n, -1))
+        return F.conv2d(x.flatten(0, 1)[None], weight, padding=padding, dilation=dilation, groups=n)[0].unflatten(
+            0, (n, -1)
+        )
 
     def _logits(self, task_feature: Tensor, x: Tensor) -> Tensor:
         t = self.task(task_feature.flatten(1)[:, None])
@@ -148,7 +153,9 @@ class A2SI(nn.Module):
 
 
 def _rank_among_equals(configurations: Tensor) -> Tensor:
-    """(B, M) -> (B, M): how many earlier branches of the image chose the same configuration (they take the better vectors)."""
+    """(B, M) -> (B, M): how many earlier branches of the image chose the same configuration (they take the better
+    vectors).
+    """
     equal = configurations[:, :, None] == configurations[:, None, :]
     return equal.tril(-1).sum(-1)
 

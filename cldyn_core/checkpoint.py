@@ -36,7 +36,8 @@ def save_weights(model: CLDyN, path: Path | str, record: Mapping[str, Any] | Non
 
 
 def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
-    """Read a CLDyN, in evaluation mode: a new one of the manifest's architecture, or into `model`, whose architecture must fit.
+    """Read a CLDyN, in evaluation mode: a new one of the manifest's architecture, or into `model`, whose architecture
+    must fit.
 
     Raises FileNotFoundError, or WeightsError for a pickle, a truncated or altered file, or one of another architecture.
     """
@@ -44,20 +45,29 @@ def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
     try:
         architecture = Architecture(**manifest["architecture"])
     except TypeError as error:
-        raise WeightsError(f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches): {error}") from error
+        raise WeightsError(
+            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches): {error}"
+        ) from error
     if model is not None and model.architecture != architecture:
-        raise WeightsError(f"{path}: weights of another architecture: expected {model.architecture}, the file has {architecture}")
+        raise WeightsError(
+            f"{path}: weights of another architecture: expected {model.architecture}, the file has {architecture}"
+        )
     model = model or CLDyN(architecture)
     load_into(model, tensors, path)
     return model.eval()
 
 
 def write_tensors(
-    path: Path | str, tensors: Mapping[str, Tensor], *, kind: str, architecture: Mapping[str, Any], record: Mapping[str, Any]
+    path: Path | str,
+    tensors: Mapping[str, Tensor],
+    *,
+    kind: str,
+    architecture: Mapping[str, Any],
+    record: Mapping[str, Any],
 ) -> None:
     """Write named tensors and their manifest, each file complete or not at all.
 
-    kind: what the tensors are ("cldyn", "detector", ...); architecture: what a loader must build before it can load them.
+    kind: what the tensors are ("cldyn", "detector", ...); architecture: what a loader must build first.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -88,7 +98,8 @@ def read_tensors(path: Path | str, *, kind: str) -> tuple[dict[str, Tensor], dic
     digest = hashlib.sha256(content).hexdigest()
     if digest != manifest["sha256"]:
         raise WeightsError(
-            f"{path}: truncated or altered: its sha256 is {digest[:12]}..., the manifest says {manifest['sha256'][:12]}..."
+            f"{path}: truncated or altered: its sha256 is {digest[:12]}..., "
+            f"the manifest says {manifest['sha256'][:12]}..."
         )
     try:
         return parse_safetensors(content), manifest
@@ -127,7 +138,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def resolve_weights(name: str, bundled_name: str) -> Path:
-    """"default" -> the bundled file; anything else is a path to a .safetensors file."""
+    """Turn "default" into the bundled file; anything else is a path to a .safetensors file."""
     return BUNDLED / f"{bundled_name}.safetensors" if name == "default" else Path(name).expanduser()
 
 

@@ -26,7 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. A known fault (a wrong path, a bad file) is one line on stderr and status 1; usage errors are 2."""
+    """Run one command. A known fault (a wrong path, a bad file) is one line on stderr and status 1; usage errors are
+    2.
+    """
     args = build_parser().parse_args(argv)
     try:
         return int(args.run(args))

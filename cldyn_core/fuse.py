@@ -20,11 +20,15 @@ def add_fuse_command(commands: Any) -> None:
     parser = commands.add_parser("fuse", help="fuse a folder of pairs, or one pair of images")
     parser.add_argument("source", type=Path, nargs="+", metavar="PATH", help="a folder of pairs, or VISIBLE INFRARED")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder for the fused PNGs (and boxes as .txt)")
-    parser.add_argument("--task", type=Task, choices=list(Task), default=Task.NONE, metavar="TASK", help="default: none")
+    parser.add_argument(
+        "--task", type=Task, choices=list(Task), default=Task.NONE, metavar="TASK", help="default: none"
+    )
     parser.add_argument("--mode", type=LoopMode, choices=list(LoopMode), default=LoopMode.EXACT, metavar="MODE")
     parser.add_argument("--weights", default="default", help="a .safetensors file (default: the bundled weights)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
-    parser.add_argument("--homography", type=float, nargs=9, default=(), help="infrared pixels to visible pixels, row-major")
+    parser.add_argument(
+        "--homography", type=float, nargs=9, default=(), help="infrared pixels to visible pixels, row-major"
+    )
     parser.set_defaults(run=run)
 
 

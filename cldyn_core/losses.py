@@ -1,4 +1,6 @@
-"""Visual loss of stage 1 (paper, section "Training"): fused intensity and gradient follow the stronger of the two sources."""
+"""Visual loss of stage 1 (paper, section "Training"): fused intensity and gradient follow the stronger of the two
+sources.
+"""
 
 from __future__ import annotations
 

@@ -50,14 +50,17 @@ class CLDyN(nn.Module):
     def from_reference(cls, tensors: Mapping[str, Tensor]) -> CLDyN:
         """Build from tensors under the reference checkpoint's names (`vfn.*`, `rsc_ir.*`, `rsc_vi.*`, `bvb`).
 
-        L and M are inferred. Returns a model in evaluation mode. Raises WeightsError naming what is missing or left over.
+        L and M are inferred. Returns a model in evaluation mode. Raises WeightsError naming what is missing or left
+        over.
         """
         from cldyn_core.reference import model_from_reference
 
         return model_from_reference(tensors)
 
     def forward(self, visible: Tensor, infrared: Tensor, requirement: Callable[[Tensor], Tensor]) -> FusionResult:
-        """The closed loop. `requirement` maps the first fused image (B, 3, H, W), clamped to [0, 1], to the task feature."""
+        """The closed loop. `requirement` maps the first fused image (B, 3, H, W), clamped to [0, 1], to the task
+        feature.
+        """
         first = self.first_pass(visible, infrared)
         task_feature = requirement(first.rgb.clamp(0.0, 1.0)).detach()
         return self.compensated_pass(visible, infrared, task_feature)
@@ -69,7 +72,9 @@ class CLDyN(nn.Module):
         return _recolor(self.vfn(infrared, ycbcr[:, :1]), ycbcr)
 
     def compensated_pass(self, visible: Tensor, infrared: Tensor, task_feature: Tensor) -> FusionResult:
-        """Fuse with the kernels that the task asks for: images as in `first_pass`, task feature (B, C, ...) of rank >= 3."""
+        """Fuse with the kernels that the task asks for: images as in `first_pass`, task feature (B, C, ...) of rank
+        >= 3.
+        """
         _check_pair(visible, infrared)
         ycbcr = rgb_to_ycbcr(visible)
         bank, depth = self.bank(), self.vfn.depth

@@ -14,7 +14,7 @@ from cldyn_core.a2si import PROTOTYPE_LENGTH
 from cldyn_core.checkpoint import WeightsError
 from cldyn_core.model import Architecture, CLDyN
 
-# (our name, reference name); `#` stands for a block number. A prefix match: the rest of the name is the same on both sides.
+# (our name, reference name); `#` stands for a block number. Prefixes: the rest of the name is the same on both sides.
 _PREFIXES: tuple[tuple[str, str], ...] = (
     *(
         pair
@@ -93,7 +93,8 @@ def model_from_reference(tensors: Mapping[str, Tensor]) -> CLDyN:
 def read_reference(fusion: Path, compensation: Path | None = None) -> dict[str, Tensor]:
     """Read the reference's own files into the flat names that `CLDyN.from_reference` takes.
 
-    `fusion` holds {'net': state dict of the VFN}; `compensation` holds {'rsc_ir', 'rsc_vi', 'bvb', ...}, or everything is in
+    `fusion` holds {'net': state dict of the VFN}; `compensation` holds {'rsc_ir', 'rsc_vi', 'bvb', ...}, or
+    everything is in
     one file. Loads tensors only (weights_only): a file that needs more of pickle is refused with a WeightsError.
     """
     content = _load_tensors_only(fusion)
@@ -102,7 +103,9 @@ def read_reference(fusion: Path, compensation: Path | None = None) -> dict[str, 
     flat: dict[str, Tensor] = {}
     for part, prefix in (("net", "vfn"), ("rsc_ir", "rsc_ir"), ("rsc_vi", "rsc_vi")):
         if not isinstance(content.get(part), Mapping):
-            raise WeightsError(f"{fusion}: no entry {part!r}; the reference layout has 'net', 'rsc_ir', 'rsc_vi' and 'bvb'")
+            raise WeightsError(
+                f"{fusion}: no entry {part!r}; the reference layout has 'net', 'rsc_ir', 'rsc_vi' and 'bvb'"
+            )
         flat.update({f"{prefix}.{k.removeprefix('module.')}": v for k, v in content[part].items()})
     if not isinstance(content.get("bvb"), Tensor):
         raise WeightsError(f"{fusion}: no tensor 'bvb' (the basis vector bank)")
@@ -116,7 +119,9 @@ def _load_tensors_only(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except Exception as error:
-        raise WeightsError(f"{path}: cannot be read as plain tensors (code in pickles is never run): {error}") from error
+        raise WeightsError(
+            f"{path}: cannot be read as plain tensors (code in pickles is never run): {error}"
+        ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary")
     return content

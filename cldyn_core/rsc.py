@@ -1,4 +1,6 @@
-"""RSC, Requirement-driven Semantic Compensation of one modality: an A2SI block after every encoder block but the last."""
+"""RSC, Requirement-driven Semantic Compensation of one modality: an A2SI block after every encoder block but the
+last.
+"""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Union
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,7 +68,9 @@ class CompensationPlan:
     visible: tuple[BlockPlan, ...]
 
     def describe(self, sample: int = 0) -> str:
-        """One image's plan as text, `configuration:vector` per branch, for logs and status: `ir0 1:4 2:0 ... | vi0 ...`."""
+        """One image's plan as text, `configuration:vector` per branch, for logs and status: `ir0 1:4 2:0 ... | vi0
+        ...`.
+        """
         parts = []
         for name, blocks in (("ir", self.infrared), ("vi", self.visible)):
             for i, block in enumerate(blocks):
@@ -119,21 +121,25 @@ class SaliencyMap:
     """(H, W), 0 = background, 255 = salient."""
 
 
-TaskOutput = Union[Detections, LabelMap, SaliencyMap, None]
+TaskOutput = Detections | LabelMap | SaliencyMap | None
 
 
 @dataclass(frozen=True)
 class EngineSettings:
-    """All that can be asked of a FusionEngine. Immutable: change it with `dataclasses.replace` and `FusionEngine.apply`."""
+    """All that can be asked of a FusionEngine. Immutable: change it with `dataclasses.replace` and
+    `FusionEngine.apply`.
+    """
 
     task: Task = Task.NONE
     loop_mode: LoopMode = LoopMode.EXACT
     weights: str = "default"
     """Name of a bundled weight set or path of a .safetensors file. Fixed once the engine is built."""
     device: str = "auto"
-    """"auto" (CUDA if there is one), "cpu", "cuda", "cuda:1". Fixed once the engine is built."""
+    """One of "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1". Fixed once the engine is built."""
     thermal_range: str = "auto"
-    """"auto": percentiles smoothed over time for 16-bit and float infrared (8-bit is taken as it is); "fixed": `thermal_limits`."""
+    """With "auto": percentiles smoothed over time for 16-bit and float infrared (8-bit is taken as it is); "fixed":
+    `thermal_limits`.
+    """
     thermal_limits: tuple[float, float] = (0.0, 65535.0)
     """Sensor values shown black and white when thermal_range is "fixed"."""
     homography: tuple[float, ...] = ()

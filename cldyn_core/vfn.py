@@ -5,6 +5,8 @@ Full resolution throughout; any H, W >= 3. Channels 1 -> 4 -> 8. LReLU is LeakyR
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,7 +16,9 @@ CHANNELS = 8
 SLOPE = 0.2
 
 
-def conv_bn_lrelu(in_channels: int, out_channels: int, dilation: int = 1, padding_mode: str = "zeros") -> nn.Sequential:
+def conv_bn_lrelu(
+    in_channels: int, out_channels: int, dilation: int = 1, padding_mode: Literal["zeros", "reflect"] = "zeros"
+) -> nn.Sequential:
     """3x3 convolution with bias that keeps the size, BatchNorm, LReLU."""
     conv = nn.Conv2d(in_channels, out_channels, 3, padding=dilation, dilation=dilation, padding_mode=padding_mode)
     return nn.Sequential(conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(SLOPE))
@@ -53,6 +57,8 @@ class Encoder(nn.Module):
 
 class GradientAttention(nn.Module):
     """FRB1: both features, weighted by channel and spatial attention that their gradients drive."""
+
+    sobel: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -97,7 +103,7 @@ class Decoder(nn.Module):
 
 
 class VFN(nn.Module):
-    """The fusion network. `forward` is the uncompensated pass; CLDyN drives the parts itself for the compensated one."""
+    """The fusion network. `forward` is the uncompensated pass; CLDyN drives the parts for the compensated one."""
 
     def __init__(self, blocks: int = 2) -> None:
         super().__init__()

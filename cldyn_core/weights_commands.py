@@ -30,7 +30,8 @@ def _list(_args: argparse.Namespace) -> int:
     for path in sorted(BUNDLED.glob("*.safetensors")):
         manifest = read_manifest(path)
         size = path.stat().st_size / 1e6
-        print(f"{path.stem:12} {manifest['kind']:10} {size:5.1f} MB  sha256 {manifest['sha256'][:12]}  {manifest['architecture']}")
+        digest, architecture = manifest["sha256"][:12], manifest["architecture"]
+        print(f"{path.stem:12} {manifest['kind']:10} {size:5.1f} MB  sha256 {digest}  {architecture}")
     return 0
 
 

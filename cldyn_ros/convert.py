@@ -149,7 +149,7 @@ def _unpack(msg: Image, encoding: Encoding, max_pixels: int) -> Array:
         )
     data = np.frombuffer(msg.data, np.uint8)
     rows = np.lib.stride_tricks.as_strided(data, (msg.height, row), (msg.step, 1), writeable=False)
-    pixels = np.ascontiguousarray(rows).view(dtype).astype(encoding.dtype, copy=False)
+    pixels: Array = np.ascontiguousarray(rows).view(dtype).astype(encoding.dtype, copy=False)
     return pixels.reshape(msg.height, msg.width, encoding.channels) if encoding.channels > 1 else pixels
 
 

@@ -145,8 +145,9 @@ def find_pairs(folder: Path, layout: str = "auto", split: str | None = None) -> 
         only_infrared += matching.only_infrared
         only_visible += matching.only_visible
     if not entries:
+        infrared, visible = sources[0].infrared.name, sources[0].visible.name
         raise PairError(
-            f"{folder}: expected images of the same name in {sources[0].infrared.name}/ and {sources[0].visible.name}/, "
+            f"{folder}: expected images of the same name in {infrared}/ and {visible}/, "
             f"found {_some(only_infrared)} infrared and {_some(only_visible)} visible ones. "
             "Remedy: name both images of a pair alike"
         )

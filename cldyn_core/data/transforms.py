@@ -1,4 +1,6 @@
-"""Augmentations of labelled images for detector training. Images are (H, W, 3) uint8 RGB, boxes (N, 4) float32 x1 y1 x2 y2."""
+"""Augmentations of labelled images for detector training. Images are (H, W, 3) uint8 RGB, boxes (N, 4) float32 x1 y1
+x2 y2.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,9 @@ def random_view(sample: Labelled, size: tuple[int, int], rng: np.random.Generato
 def transform_boxes(
     boxes: NDArray[np.float32], labels: NDArray[np.int64], matrix: NDArray[np.float64], size: tuple[int, int]
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Boxes under an axis-aligned 2x3 affine map, clipped to `size` (H, W); those mostly outside or too small are dropped."""
+    """Boxes under an axis-aligned 2x3 affine map, clipped to `size` (H, W); those mostly outside or too small are
+    dropped.
+    """
     if not len(boxes):
         return boxes, labels
     corners = np.stack((boxes[:, :2], boxes[:, 2:]), axis=1) @ matrix[:, :2].T + matrix[:, 2]

@@ -1,4 +1,6 @@
-"""glibc gives large blocks back to the system and takes them again on every frame; told not to, the network runs twice as fast."""
+"""glibc gives large blocks back to the system and takes them again on every frame; told not to, the network runs
+twice as fast.
+"""
 
 from __future__ import annotations
 

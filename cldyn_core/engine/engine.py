@@ -1,4 +1,6 @@
-"""FusionEngine: one camera pair's closed loop. Frames in, fused images and answers out; the task changes while it runs."""
+"""FusionEngine: one camera pair's closed loop. Frames in, fused images and answers out; the task changes while it
+runs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class FusionEngine:
     """Owns the networks and the state of one stream. One thread calls `step`; any thread may call the rest."""
 
     def __init__(self, settings: EngineSettings | None = None) -> None:
-        """Load everything. Raises ValueError or FileNotFoundError that names what is wrong (WeightsError is a ValueError)."""
+        """Load everything. Raises ValueError or FileNotFoundError that names what is wrong (WeightsError is a
+        ValueError).
+        """
         settings = settings or EngineSettings()
         self._device = resolve_device(settings.device)
         self._allocator_tuned = keep_freed_memory()
@@ -80,7 +84,9 @@ class FusionEngine:
         return homography_fault(settings.homography) or self.explain(settings.task)
 
     def apply(self, settings: EngineSettings) -> None:
-        """Use these settings from the next step on. May take seconds the first time a task is chosen. Raises ValueError."""
+        """Use these settings from the next step on. May take seconds the first time a task is chosen. Raises
+        ValueError.
+        """
         reason = self.check(settings)
         if reason:
             raise ValueError(reason)
@@ -97,7 +103,8 @@ class FusionEngine:
     @torch.inference_mode()
     def step(self, pair: FramePair) -> StepResult:
         """Fuse one pair and answer the task. Raises ValueError for a pair it does not take; a task network that fails
-        opens the loop for this frame and is reported in `error`."""
+        opens the loop for this frame and is reported in `error`.
+        """
         with self._lock:
             settings, thermal = self._settings, self._thermal
             network = self._networks.get(_network_key(settings))
@@ -157,14 +164,14 @@ class _StageClock:
 
 
 def load_model(weights: str, device: torch.device) -> tuple[CLDyN, str]:
-    """"default" or a .safetensors path -> the network in evaluation mode, and a line that says what was loaded."""
+    """Load "default" or a .safetensors path: the network in evaluation mode, and a line that says what it is."""
     path = resolve_weights(weights, "cldyn")
     model = load_weights(path).to(device)
     return model, f"{path.name} (sha256 {read_manifest(path)['sha256'][:12]})"
 
 
 def resolve_device(name: str) -> torch.device:
-    """"auto" -> CUDA when there is one, else the CPU. Raises ValueError for a device that is not there."""
+    """Turn a name into a device; "auto" is CUDA when there is one. Raises ValueError for one that is not there."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -172,7 +179,9 @@ def resolve_device(name: str) -> torch.device:
     except RuntimeError as error:
         raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:<number>") from error
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu")
+        raise ValueError(
+            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu"
+        )
     return device
 
 

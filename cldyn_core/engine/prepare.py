@@ -22,17 +22,23 @@ def check_pair(pair: FramePair, max_pixels: int) -> None:
     if visible.ndim != 3 or visible.shape[2] != 3 or visible.dtype != np.uint8:
         raise ValueError(f"the visible image must be (H, W, 3) uint8, not {visible.shape} {visible.dtype}")
     if infrared.ndim != 2 or infrared.dtype not in _INFRARED_TYPES:
-        raise ValueError(f"the infrared image must be (H, W) uint8, uint16 or float32, not {infrared.shape} {infrared.dtype}")
+        raise ValueError(
+            f"the infrared image must be (H, W) uint8, uint16 or float32, not {infrared.shape} {infrared.dtype}"
+        )
     for name, image in (("visible", visible), ("infrared", infrared)):
         height, width = image.shape[:2]
         if min(height, width) < 3:
             raise ValueError(f"the {name} image is {width}x{height}; at least 3x3 pixels are needed")
         if height * width > max_pixels:
-            raise ValueError(f"the {name} image is {width}x{height} = {height * width} pixels; the limit max_pixels is {max_pixels}")
+            raise ValueError(
+                f"the {name} image is {width}x{height} = {height * width} pixels; the limit max_pixels is {max_pixels}"
+            )
 
 
 def register(infrared: NDArray[Any], size: tuple[int, int], homography: tuple[float, ...]) -> NDArray[Any]:
-    """Bring (h, w) infrared onto the visible image's pixels; size is (H, W); see EngineSettings.homography. Outside: 0."""
+    """Bring (h, w) infrared onto the visible image's pixels; size is (H, W); see EngineSettings.homography. Outside:
+    0.
+    """
     height, width = size
     if homography:
         matrix = np.asarray(homography, np.float64).reshape(3, 3)
@@ -55,8 +61,12 @@ def homography_fault(values: tuple[float, ...]) -> str:
     return ""
 
 
-def prepare(pair: FramePair, thermal: ThermalRange, settings: EngineSettings, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Checked, range-mapped, registered: visible (1, 3, H, W) and infrared (1, 1, H, W), float32 in [0, 1] on the device."""
+def prepare(
+    pair: FramePair, thermal: ThermalRange, settings: EngineSettings, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Checked, range-mapped, registered: visible (1, 3, H, W) and infrared (1, 1, H, W), float32 in [0, 1] on the
+    device.
+    """
     check_pair(pair, settings.max_pixels)
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], settings.homography)
     return as_batch(pair.visible, device), torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device)

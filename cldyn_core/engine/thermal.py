@@ -17,8 +17,8 @@ _SAMPLES = 20_000
 class ThermalRange:
     """Maps raw infrared images of one camera to float32 in [0, 1].
 
-    8-bit images are the camera's own rendering: divided by 255, nothing else. 16-bit and float images are mapped between two
-    limits: fixed ones, or percentiles of the images, smoothed over time.
+    8-bit images are the camera's own rendering: divided by 255, nothing else. 16-bit and float images are mapped
+    between two limits: fixed ones, or percentiles of the images, smoothed over time.
     """
 
     def __init__(self, fixed: tuple[float, float] | None = None) -> None:
@@ -26,7 +26,7 @@ class ThermalRange:
         self._limits: NDArray[np.float64] | None = None if fixed is None else np.asarray(fixed, np.float64)
 
     def normalize(self, image: NDArray[Any]) -> NDArray[np.float32]:
-        """(H, W) uint8, uint16 or float32 -> (H, W) float32 in [0, 1]; values that are not finite become the coldest."""
+        """(H, W) uint8, uint16 or float32 -> (H, W) float32 in [0, 1]; infinite and NaN values are the coldest."""
         if image.dtype == np.uint8 and self._fixed is None:
             return image.astype(np.float32) / np.float32(255.0)
         values = image.astype(np.float32)

@@ -1,4 +1,6 @@
-"""What the loop needs from a task network: a feature, a loss and predictions. A new task is one class with these three."""
+"""What the loop needs from a task network: a feature, a loss and predictions. A new task is one class with these
+three.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from cldyn_core.types import EngineSettings, Task, TaskOutput
 
 
 class TaskNetwork(ABC):
-    """A downstream network that reads the fused image. Images are RGB (B, 3, H, W) in [0, 1]; any H, W unless it says so."""
+    """A downstream network that reads the fused image. Images are RGB (B, 3, H, W) in [0, 1]; any H, W unless it says
+    so.
+    """
 
     task: ClassVar[Task]
     names: tuple[str, ...] = ()
@@ -29,7 +33,7 @@ class TaskNetwork(ABC):
         """Why this network cannot run on this machine, with the remedy; "" when it can."""
         return ""
 
-    def configure(self, settings: EngineSettings) -> None:  # noqa: B027 - a task without live settings needs nothing here
+    def configure(self, settings: EngineSettings) -> None:  # noqa: B027
         """Take over the settings that can change while running (thresholds, say). Cheap."""
 
     @abstractmethod

@@ -67,7 +67,9 @@ class Detector(TaskNetwork):
         self.confidence, self.iou = settings.detector_confidence, settings.detector_iou
 
     def feature(self, image: Tensor) -> Tensor:
-        """Output of the last C3's output convolution, (B, C, ceil(H/32), ceil(W/32)); C = 256 for YOLOv5n, 512 for YOLOv5s."""
+        """Output of the last C3's output convolution, (B, C, ceil(H/32), ceil(W/32)); C = 256 for YOLOv5n, 512 for
+        YOLOv5s.
+        """
         captured: list[Tensor] = []
         hook = self._last_c3().register_forward_hook(lambda _module, _inputs, output: captured.append(output))
         try:

@@ -28,7 +28,9 @@ def add_train_commands(commands: Any) -> None:
     stages = commands.add_parser("train", help="train the networks").add_subparsers(required=True, metavar="stage")
     default = VisualTraining()
     visual = stages.add_parser("visual", help="stage 1: the fusion network, without labels")
-    visual.add_argument("folders", type=Path, nargs="+", help="folders of pairs; `cldyn data check` tells if one is fit")
+    visual.add_argument(
+        "folders", type=Path, nargs="+", help="folders of pairs; `cldyn data check` tells if one is fit"
+    )
     visual.add_argument("-o", "--out", type=Path, required=True, help="the .safetensors to write")
     visual.add_argument("--init", type=Path, help="weights to start from (default: random)")
     visual.add_argument("--steps", type=int, default=default.steps)
@@ -56,7 +58,7 @@ def _train_visual(args: argparse.Namespace) -> int:
 
 
 def luma_pairs(folders: Sequence[Path], smallest: int) -> list[LumaPair]:
-    """All pairs of the folders as 8-bit infrared and visible luma of one size; those with a side under `smallest` are left out."""
+    """Read all pairs as 8-bit infrared and visible luma; those with a side under `smallest` pixels are left out."""
     found = []
     for folder in folders:
         thermal = ThermalRange()
@@ -68,12 +70,14 @@ def luma_pairs(folders: Sequence[Path], smallest: int) -> list[LumaPair]:
 
 def _luma_pair(pair: FramePair, thermal: ThermalRange) -> LumaPair:
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
-    return np.rint(infrared * 255).astype(np.uint8), cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY)
+    luma = cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY)
+    return np.rint(infrared * 255).astype(np.uint8), np.asarray(luma, np.uint8)
 
 
 def _print_progress(recipe: VisualTraining) -> Any:
     def report(p: Progress) -> None:
         left = p.seconds / p.step * (recipe.steps - p.step)
-        print(f"step {p.step}/{recipe.steps}  loss {p.loss:.4f} (intensity {p.intensity:.4f}, gradient {p.gradient:.4f})  {left:.0f} s left")
+        terms = f"intensity {p.intensity:.4f}, gradient {p.gradient:.4f}"
+        print(f"step {p.step}/{recipe.steps}  loss {p.loss:.4f} ({terms})  {left:.0f} s left", flush=True)
 
     return report

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -56,7 +56,9 @@ def train_detector(
     model = detector.model.train()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
-    optimizer = torch.optim.SGD(_parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, momentum=0.937, nesterov=True)
+    optimizer = torch.optim.SGD(
+        _parameter_groups(model, recipe.weight_decay), lr=recipe.learning_rate, momentum=0.937, nesterov=True
+    )
     averaged = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average), use_buffers=True
     )

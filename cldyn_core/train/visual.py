@@ -46,10 +46,14 @@ class Progress:
 def train_visual(
     vfn: VFN, pairs: Sequence[LumaPair], recipe: VisualTraining, report: Callable[[Progress], None] = lambda _: None
 ) -> VFN:
-    """Train in place and return the network in evaluation mode. Raises ValueError for pairs smaller than the crop and FloatingPointError for a loss that is not finite."""
+    """Train in place and return the network in evaluation mode. Raises ValueError for pairs smaller than the crop and
+    FloatingPointError for a loss that is not finite.
+    """
     small = [i for i, (ir, _) in enumerate(pairs) if min(ir.shape) < recipe.crop]
     if small or not pairs:
-        raise ValueError(f"stage 1 needs pairs of at least {recipe.crop} pixels; too small: {small[:5] or 'no pairs at all'}")
+        raise ValueError(
+            f"stage 1 needs pairs of at least {recipe.crop} pixels; too small: {small[:5] or 'no pairs at all'}"
+        )
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     device = next(vfn.parameters()).device
@@ -69,7 +73,8 @@ def train_visual(
         schedule.step()
         sums += total.item(), intensity.item(), gradient.item()
         if step % recipe.report_every == 0 or step == recipe.steps:
-            report(Progress(step, *(sums / ((step - 1) % recipe.report_every + 1)), time.monotonic() - start))
+            loss, *terms = (sums / ((step - 1) % recipe.report_every + 1)).tolist()
+            report(Progress(step, loss, terms[0], terms[1], time.monotonic() - start))
             sums[:] = 0
     return vfn.eval()
 

@@ -1,4 +1,6 @@
-"""`python -m cldyn_ros.demo`: replay pairs through the node, switch tasks, leave a bag, a contact sheet and a summary."""
+"""`python -m cldyn_ros.demo`: replay pairs through the node, switch tasks, leave a bag, a contact sheet and a
+summary.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,16 @@ def build_parser() -> argparse.ArgumentParser:
     """Arguments of the demo."""
     parser = argparse.ArgumentParser(prog="cldyn_ros.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder for the results (default: out/demo)")
-    parser.add_argument("--pairs", type=Path, help="folder of infrared-visible pairs (default: a rendered street at night)")
+    parser.add_argument(
+        "--pairs", type=Path, help="folder of infrared-visible pairs (default: a rendered street at night)"
+    )
     parser.add_argument("--frames", type=int, default=30, help="frames to replay (default: 30)")
-    parser.add_argument("--rate", type=float, default=0.0, help="frames a second (default: what this machine keeps up with)")
-    parser.add_argument("--condition", default="night", help="of the rendered street: day, night, fog, ... (default: night)")
+    parser.add_argument(
+        "--rate", type=float, default=0.0, help="frames a second (default: what this machine keeps up with)"
+    )
+    parser.add_argument(
+        "--condition", default="night", help="of the rendered street: day, night, fog, ... (default: night)"
+    )
     parser.add_argument("--size", default="480x360", help="WIDTHxHEIGHT of the rendered street")
     parser.add_argument("--seed", type=int, default=7, help="of the rendered street")
     return parser

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
-from cldyn_ros.bags import BagReader
+from cldyn_ros.bag_files import BagReader
 from cldyn_ros.convert import to_infrared, to_visible
 from cldyn_ros.demo.material import Material
 from cldyn_ros.demo.performance import RECORDED, Performance, Switch
@@ -92,13 +93,11 @@ def examine(material: Material, performance: Performance) -> Evidence:
     return evidence
 
 
-def _messages(performance: Performance, material: Material) -> Any:
+def _messages(performance: Performance, material: Material) -> Iterator[tuple[str, Any]]:
     for bag in (material.bag, performance.recording):
         with BagReader(bag) as reader:
-            for record in reader:
-                kind = RECORDED.get(record.topic, Image if record.topic in (_INFRARED, _VISIBLE) else None)
-                if kind is not None:
-                    yield record.topic, deserialize_message(record.data, kind)
+            for message in reader.messages([*RECORDED, _INFRARED, _VISIBLE]):
+                yield message.topic, deserialize_message(message.data, RECORDED.get(message.topic, Image))
 
 
 def _stamp(message: Any) -> int:
@@ -149,4 +148,3 @@ def _picture(topic: str, message: Any) -> NDArray[np.uint8]:
             gray = np.clip((gray.astype(np.float32) - low) / max(float(high - low), 1.0) * 255, 0, 255).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
     return to_visible(message, _LIMIT)
-

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cldyn_core.data.pairs import find_pairs
 from cldyn_core.data.synthetic import SceneConfig, render_sequence
+
+from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine import FusionEngine
 from cldyn_core.tasks import available_tasks
 from cldyn_core.types import EngineSettings, FramePair, Task

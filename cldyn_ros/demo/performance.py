@@ -19,12 +19,12 @@ from lifecycle_msgs.srv import GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.node import Node
-from rclpy.serialization import deserialize_message
+from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
 from cldyn_core.types import Task
-from cldyn_ros.bags import BagRecorder
+from cldyn_ros.bag_files import BagRecorder
 from cldyn_ros.dds import use_packaged_profile
 from cldyn_ros.demo.material import Material
 
@@ -39,6 +39,7 @@ RECORDED: dict[str, type[Any]] = {
     "/cldyn/status": DiagnosticArray,
     "/diagnostics": DiagnosticArray,
 }
+_LATCHED = ("/cldyn/label_info",)
 _START_S = 120.0
 _SILENCE_S = 20.0
 _STOP_S = 20.0
@@ -105,7 +106,9 @@ class Conductor:
         self._set = self.node.create_client(SetParameters, "/cldyn/set_parameters")
         self._state = self.node.create_client(GetState, "/cldyn/get_state")
         for topic, kind in RECORDED.items():
-            self.node.create_subscription(kind, topic, self._record(topic, kind), 50, raw=True)
+            durability = QoSDurabilityPolicy.TRANSIENT_LOCAL if topic in _LATCHED else QoSDurabilityPolicy.VOLATILE
+            qos = QoSProfile(depth=50, durability=durability)
+            self.node.create_subscription(kind, topic, self._record(topic, kind), qos, raw=True)
 
     def wait_until_active(self, process: subprocess.Popen[bytes]) -> None:
         """Until the lifecycle says active."""
@@ -153,7 +156,10 @@ class Conductor:
         start, before = time.monotonic(), self.statuses
         accepted, reason = self._select(task.value)
         answered_ms = 1e3 * (time.monotonic() - start)
-        print(f"\rtask {task.value}: {'accepted' if accepted else f'refused, {reason}'} in {answered_ms:.0f} ms", flush=True)
+        print(
+            f"\rtask {task.value}: {'accepted' if accepted else f'refused, {reason}'} in {answered_ms:.0f} ms",
+            flush=True,
+        )
         return Switch(task, before, answered_ms, accepted)
 
     def _select(self, task: str) -> tuple[bool, str]:
@@ -169,11 +175,11 @@ class Conductor:
         return future.result() if future.done() else None
 
     def _record(self, topic: str, kind: type[Any]) -> Callable[[bytes], None]:
+        type_name = f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+
         def record(raw: bytes) -> None:
-            self._recorder.write(topic, kind, time.time_ns(), raw)
-            if topic == "/cldyn/status":
-                deserialize_message(raw, kind)  # a message that does not decode must fail here, not in the bag
-                self.statuses += 1
+            self._recorder.write(topic, type_name, time.time_ns(), raw, latched=topic in _LATCHED)
+            self.statuses += topic == "/cldyn/status"
 
         return record
 

@@ -35,7 +35,16 @@ def _row(task: str, pictures: list[NDArray[np.uint8] | None]) -> NDArray[np.uint
         title = f"task {task}: {name}" if k == 0 else name
         cv2.putText(canvas, title, (left, _BAR - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.55, _INK, 1, cv2.LINE_AA)
         if picture is None:
-            cv2.putText(canvas, "not recorded", (left + 9, _BAR + 40), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (170, 0, 0), 1, cv2.LINE_AA)
+            cv2.putText(
+                canvas,
+                "not recorded",
+                (left + 9, _BAR + 40),
+                cv2.FONT_HERSHEY_SIMPLEX,
+                0.6,
+                (170, 0, 0),
+                1,
+                cv2.LINE_AA,
+            )
             continue
         shrinking = picture.shape[1] > _WIDTH
         size = (_WIDTH, round(picture.shape[0] * _WIDTH / picture.shape[1]))

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cldyn_core.types import Task
 
+from cldyn_core.types import Task
 from cldyn_ros.demo.examine import Evidence, FrameReport
 from cldyn_ros.demo.performance import Performance
 from cldyn_ros.demo.sheet import COLUMNS
@@ -34,21 +34,37 @@ def promises(evidence: Evidence, performance: Performance) -> list[Promise]:
     return [
         Promise("both processes ended cleanly", set(performance.exit_codes.values()) == {0}),
         Promise("a task that does not exist was refused with the choices", "none" in performance.refused_nonsense),
-        Promise("every status belongs to a published fused image", bool(stamps) and set(stamps) == evidence.fused_stamps),
+        Promise(
+            "every status belongs to a published fused image", bool(stamps) and set(stamps) == evidence.fused_stamps
+        ),
         Promise("stamps are those of the visible images", set(stamps) <= set(evidence.played["/visible/image_raw"])),
         Promise(f"every task ran: {', '.join(sorted(wanted))}", wanted == {r.task for r in statuses}),
-        Promise("every switch was accepted and showed", switched and all(s.switch.accepted and s.frames_until for s in evidence.switches)),
+        Promise(
+            "every switch was accepted and showed",
+            switched and all(s.switch.accepted and s.frames_until for s in evidence.switches),
+        ),
         Promise("no frame was lost around a switch", switched and all(s.lost == 0 for s in evidence.switches)),
-        Promise("every frame with a task was compensated by a plan", bool(looped) and all(r.values["plan"] for r in looped)),
+        Promise(
+            "every frame with a task was compensated by a plan", bool(looped) and all(r.values["plan"] for r in looped)
+        ),
         Promise("no task network failed", not any(r.values["error"] for r in statuses)),
         Promise("detections were published", detecting),
-        Promise("all pictures of the sheet were recorded", all(set(COLUMNS) <= set(row.pictures) for row in evidence.rows)),
+        Promise(
+            "all pictures of the sheet were recorded", all(set(COLUMNS) <= set(row.pictures) for row in evidence.rows)
+        ),
     ]
 
 
 def write_summary(evidence: Evidence, performance: Performance, kept: list[Promise], path: Path) -> None:
     """Write the page as Markdown."""
-    parts = (_head(evidence), _frames(evidence), _switches(evidence), _latency(evidence.reports), _answers(evidence), _kept(kept))
+    parts = (
+        _head(evidence),
+        _frames(evidence),
+        _switches(evidence),
+        _latency(evidence.reports),
+        _answers(evidence),
+        _kept(kept),
+    )
     path.write_text("\n\n".join(parts) + "\n")
 
 
@@ -70,7 +86,13 @@ def _frames(evidence: Evidence) -> str:
 
 def _switches(evidence: Evidence) -> str:
     rows = [
-        (s.switch.task.value, f"{s.switch.answered_ms:.0f} ms", s.switch.after_frames, s.frames_until or "never", s.lost)
+        (
+            s.switch.task.value,
+            f"{s.switch.answered_ms:.0f} ms",
+            s.switch.after_frames,
+            s.frames_until or "never",
+            s.lost,
+        )
         for s in evidence.switches
     ]
     head = ("task selected", "service answered in", "frames before", "frames until it showed", "frames lost around it")

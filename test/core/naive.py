@@ -39,7 +39,7 @@ def random_tensors(encoder_blocks: int, branches: int, seed: int) -> dict[str, T
 
 
 def naive_forward(tensors: Tensors, visible: Tensor, infrared: Tensor, task: Tensor) -> tuple[Tensor, Tensor, list]:
-    """First-pass luma, compensated luma (B, 1, H, W) and the choices [image][call] -> [(configuration, vector), ...]."""
+    """First-pass luma, compensated luma (B, 1, H, W) and choices [image][call] -> [(configuration, vector), ...]."""
     t = {k: v.double() for k, v in tensors.items()}
     first, second, choices = [], [], []
     for b in range(len(visible)):
@@ -90,7 +90,8 @@ def _a2si(t: Tensors, p: str, x: Tensor, task: Tensor, chosen: list) -> Tensor:
     a = a.reshape(16, branches)
     prototypes = t[p + "orthogonal_convolutional_prototypes"]
     configurations = [
-        max(range(4), key=lambda c, m=m: float(F.cosine_similarity(prototypes[c], a[:, m], dim=0))) for m in range(branches)
+        max(range(4), key=lambda c, m=m: float(F.cosine_similarity(prototypes[c], a[:, m], dim=0)))
+        for m in range(branches)
     ]
     normalized = flat / ((flat**2).mean().sqrt() + 1e-8)
     image = _lrelu(_bn(t, p + "bv_f.p_img_f.1", _conv(t, p + "bv_f.p_img_f.0", x)))
@@ -100,7 +101,7 @@ def _a2si(t: Tensors, p: str, x: Tensor, task: Tensor, chosen: list) -> Tensor:
     for m, c in enumerate(configurations):
         similarity = F.cosine_similarity(q[None], bank[c], dim=1)
         rank = sum(other == c for other in configurations[:m])
-        vector = int(sorted(range(32), key=lambda n: -float(similarity[n]))[rank])  # noqa: B023
+        vector = int(sorted(range(32), key=lambda n: -float(similarity[n]))[rank])
         call.append((c, vector))
         kernel = _mlp(t, p + ("mlp_1x1" if c == 0 else "mlp_3x3"), bank[c, vector])
         size = 1 if c == 0 else 3

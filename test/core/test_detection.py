@@ -16,7 +16,7 @@ from cldyn_core.types import M3FD_CLASSES, Detections
 
 pytest.importorskip("ultralytics", reason="the detector's optional package is not installed")
 
-from cldyn_core.tasks.detection import Detector  # noqa: E402
+from cldyn_core.tasks.detection import Detector
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,9 @@ def test_weights_come_back_and_foreign_ones_do_not(tmp_path: Path, detector: Det
     write_tensors(path, detector.model.state_dict(), kind="detector", architecture=detector.architecture, record={})
     settings = EngineSettings(detector_weights=str(path), detector_confidence=0.4, detector_iou=0.3)
     loaded = tasks.create(Task.DETECTION, settings, torch.device("cpu"))
-    assert isinstance(loaded, Detector) and (loaded.confidence, loaded.iou) == (0.4, 0.3) and loaded.names == M3FD_CLASSES
+    assert (
+        isinstance(loaded, Detector) and (loaded.confidence, loaded.iou) == (0.4, 0.3) and loaded.names == M3FD_CLASSES
+    )
     image = torch.rand(1, 3, 64, 64)
     detector.model.eval()
     with torch.no_grad():

@@ -63,7 +63,9 @@ def weights(tmp_path: Path) -> str:
 
 def frame(height: int = 24, width: int = 32, seed: int = 0) -> FramePair:
     rng = np.random.default_rng(seed)
-    return FramePair(rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, 256, (height, width), np.uint8), 7)
+    return FramePair(
+        rng.integers(0, 256, (height, width, 3), np.uint8), rng.integers(0, 256, (height, width), np.uint8), 7
+    )
 
 
 def test_exact_mode_is_the_paper_s_loop(probe: type[Probe], weights: str) -> None:
@@ -143,7 +145,9 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
         ({"homography": (1.0,)}, "9 values"),
     ],
 )
-def test_refused_settings_have_a_reason_and_change_nothing(change: dict, text: str, probe: type[Probe], weights: str) -> None:
+def test_refused_settings_have_a_reason_and_change_nothing(
+    change: dict, text: str, probe: type[Probe], weights: str
+) -> None:
     engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
     before = engine.settings
     assert text in engine.check(replace(before, **change))

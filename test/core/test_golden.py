@@ -1,4 +1,6 @@
-"""The network computes the reference's function: its recorded vectors. (Without them, test_model.py has an oracle of our own.)"""
+"""The network computes the reference's function: its recorded vectors. (Without them, test_model.py has an oracle of
+our own.)
+"""
 
 from __future__ import annotations
 
@@ -73,4 +75,3 @@ def test_routing_logits(path: Path) -> None:
                 choice = rsc.blocks[i].choose(model.bank(), golden["in.task"], x)
                 assert relative(choice.logits, golden[f"out.routing_logits_{2 * i + k}"]) < 1e-4
             x_ir, x_vi = golden[f"out.injected_ir_{i}"], golden[f"out.injected_vi_{i}"]
-

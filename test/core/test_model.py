@@ -1,4 +1,6 @@
-"""The network against a naive oracle, and its properties: identity at birth, batch and size freedom, determinism, gradients."""
+"""The network against a naive oracle, and its properties: identity at birth, batch and size freedom, determinism,
+gradients.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from cldyn_core.reference import to_reference_name
 
 def pair(batch: int, height: int, width: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(seed)
-    return torch.rand(batch, 3, height, width, generator=generator), torch.rand(batch, 1, height, width, generator=generator)
+    return torch.rand(batch, 3, height, width, generator=generator), torch.rand(
+        batch, 1, height, width, generator=generator
+    )
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ pytest.importorskip("rclpy")
 pytest.importorskip("vision_msgs", reason="vision_msgs is not built; run make setup")
 
 import cv2
-from conftest import NAMES, Bench, MakeBench, wait_for
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
+from ros_bench import NAMES, Bench, MakeBench, wait_for
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
@@ -43,6 +44,18 @@ def diagnostics(bench: Bench, name: str, text: str) -> Any:
     """The first status called `name` in /diagnostics whose message holds `text`."""
     received = bench.listen("/diagnostics", DiagnosticArray)
     return wait_for(lambda: next((s for m in received for s in m.status if name in s.name and text in s.message), None))
+
+
+def alarm(bench: Bench, text: str, show: Callable[[int], None]) -> str:
+    """Calls `show` with 0, 1, 2 ... until /diagnostics has a fusion error that holds `text`; returns its message."""
+    received = bench.listen("/diagnostics", DiagnosticArray)
+    for k in range(400):
+        show(k)
+        time.sleep(0.05)
+        errors = [s.message for m in received for s in m.status if "fusion" in s.name and s.level == b"\x02"]
+        if any(text in message for message in errors):
+            return next(message for message in errors if text in message)
+    pytest.fail(f"no alarm with {text!r}, but {errors}")
 
 
 def test_a_pair_becomes_a_fused_image_and_a_status_with_its_header(make_bench: MakeBench) -> None:
@@ -190,40 +203,34 @@ def test_parameters_set_while_inactive_apply_at_once(make_bench: MakeBench) -> N
 def test_newest_frame_wins_over_a_slow_engine(make_bench: MakeBench) -> None:
     bench = make_bench()
     status = bench.listen("/cldyn/status", DiagnosticArray)
-    bench.engine.step_s = 0.3
+    bench.engine.step_s = 0.5
     for k in range(8):
         bench.show_pair(T0 + k * PERIOD)
         time.sleep(0.02)
     wait_for(lambda: status and stamp_ns(status[-1]) == T0 + 7 * PERIOD)
-    assert len(status) <= 3
+    assert len(status) <= 4
     superseded = int(values(status[-1].status[0])["superseded"])
     assert len(status) + superseded == 8
 
 
 def test_parameter_calls_do_not_wait_for_inference(make_bench: MakeBench) -> None:
     bench = make_bench()
-    bench.engine.step_s = 1.0
+    bench.engine.step_s = 2.0
     bench.show_pair(T0)
     wait_for(lambda: bench.engine.pairs)
     start = time.monotonic()
     assert bench.set_parameter("detector.confidence", 0.4).successful
-    assert time.monotonic() - start < 0.8
+    assert time.monotonic() - start < 1.5
 
 
 def test_a_silent_camera_is_named(make_bench: MakeBench) -> None:
-    bench = make_bench(sync__timeout_ms=300.0)
-    received = bench.listen("/diagnostics", DiagnosticArray)
+    bench = make_bench(sync__timeout_ms=800.0)
     for k in range(3):
         bench.show_pair(T0 + k * PERIOD)
-    k = 3
-    while not (alarms := [s for m in received for s in m.status if "fusion" in s.name and s.level == b"\x02"]):
-        bench.show("visible", T0 + k * PERIOD)
-        k += 1
-        assert k < 200, "no alarm"
-        time.sleep(0.05)
-    assert "infrared missing: /infrared/image_raw has a publisher, but no frame came" in alarms[0].message
-    assert "(3 received before)" in alarms[0].message
-    assert "visible" not in alarms[0].message
+    message = alarm(bench, "infrared missing", lambda k: bench.show("visible", T0 + (k + 3) * PERIOD))
+    assert "infrared missing: /infrared/image_raw has a publisher, but no frame came" in message
+    assert "(3 received before)" in message
+    assert "visible" not in message
 
 
 def test_a_camera_without_publisher_is_named(make_bench: MakeBench) -> None:
@@ -232,14 +239,15 @@ def test_a_camera_without_publisher_is_named(make_bench: MakeBench) -> None:
 
 
 def test_stamps_apart_are_explained(make_bench: MakeBench) -> None:
-    bench = make_bench(sync__timeout_ms=300.0, sync__tolerance_ms=10)
-    for k in range(16):
+    bench = make_bench(sync__timeout_ms=800.0, sync__tolerance_ms=10)
+
+    def show(k: int) -> None:
         bench.show("infrared", T0 + k * 10 * PERIOD + 130_000_000)
         bench.show("visible", T0 + k * 10 * PERIOD)
-        time.sleep(0.05)
-    status = diagnostics(bench, "fusion", "both cameras deliver")
-    assert "130 ms" in status.message or "370 ms" in status.message
-    assert "sync.tolerance_ms (10)" in status.message
+
+    message = alarm(bench, "both cameras deliver", show)
+    assert "130 ms" in message or "370 ms" in message
+    assert "sync.tolerance_ms (10)" in message
 
 
 @pytest.mark.parametrize("source", ["visible", "infrared"])
@@ -359,7 +367,7 @@ def test_bag_loop_goes_on(make_bench: MakeBench) -> None:
 SCRIPT = """
     import sys, time
     sys.path.insert(0, {folder!r})
-    from conftest import FakeEngine
+    from ros_bench import FakeEngine
     from cldyn_ros.fusion_node import main
 
     class SlowEngine(FakeEngine):
@@ -373,8 +381,6 @@ SCRIPT = """
         print("ready", flush=True)
         return engine
 
-    import os
-    os.environ["ROS_DOMAIN_ID"] = {domain!r}  # conftest draws its own
     sys.exit(main(engine_factory=factory))
 """
 
@@ -382,7 +388,7 @@ SCRIPT = """
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_in_mid_inference_ends_cleanly(make_bench: MakeBench, number: int) -> None:
     bench = make_bench(start=False)  # plays the cameras; its own node stays unconfigured
-    script = textwrap.dedent(SCRIPT).format(folder=os.path.dirname(__file__), domain=os.environ["ROS_DOMAIN_ID"])
+    script = textwrap.dedent(SCRIPT).format(folder=os.path.dirname(__file__))
     command = [sys.executable, "-c", script, "--ros-args", "-r", "__node:=other"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:

@@ -1,0 +1,110 @@
+"""`cldyn` as its user types it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from naive import random_tensors
+
+from cldyn_core import CLDyN, load_weights, save_weights
+from cldyn_core.cli import main
+
+
+@pytest.fixture
+def pairs(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for side, shape in (("infrared", (40, 48)), ("visible", (40, 48, 3))):
+        (tmp_path / "pairs" / side).mkdir(parents=True)
+        for name in ("a", "b"):
+            cv2.imwrite(str(tmp_path / "pairs" / side / f"{name}.png"), rng.integers(0, 256, shape, np.uint8))
+    return tmp_path / "pairs"
+
+
+@pytest.fixture
+def weights(tmp_path: Path) -> Path:
+    save_weights(CLDyN.from_reference(random_tensors(2, 4, seed=2)), tmp_path / "w.safetensors")
+    return tmp_path / "w.safetensors"
+
+
+def test_fuse_a_folder_and_a_single_pair(pairs: Path, weights: Path, tmp_path: Path) -> None:
+    options = ["--weights", str(weights), "--device", "cpu"]
+    assert main(["fuse", str(pairs), "-o", str(tmp_path / "all"), *options]) == 0
+    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["a.png", "b.png"]
+    single = [str(pairs / "visible" / "a.png"), str(pairs / "infrared" / "a.png")]
+    assert main(["fuse", *single, "-o", str(tmp_path / "one"), *options]) == 0
+    images = [cv2.imread(str(tmp_path / d / "a.png")) for d in ("all", "one")]
+    assert images[0].shape == (40, 48, 3)
+    np.testing.assert_array_equal(*images)
+
+
+def test_faults_are_one_line_and_status_one(
+    pairs: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    out = ["-o", str(tmp_path / "out")]
+    for arguments, text in (
+        (["fuse", str(tmp_path / "nowhere"), *out], "nowhere"),
+        (["fuse", "a.png", "b.png", "--weights", str(weights), *out], "not a readable image"),
+        (["fuse", str(pairs), "--weights", str(pairs), *out], "no such weight file"),
+        (["fuse", str(pairs), "--device", "cuda:77", *out], "cuda:77"),
+        (["weights", "import", str(weights), *out], "w.safetensors"),
+    ):
+        assert main(arguments) == 1, arguments
+        error = capsys.readouterr().err
+        assert error.startswith("cldyn: ") and text in error and error.count("\n") == 1, error
+
+
+def test_unknown_task_names_the_choices(pairs: Path, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["fuse", str(pairs), "-o", "x", "--task", "nonsense"])
+    assert stop.value.code == 2 and "nonsense" in capsys.readouterr().err
+
+
+def test_weights_verify_says_the_verdict(weights: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["weights", "verify", str(weights)]) == 0
+    weights.write_bytes(weights.read_bytes()[:-1])
+    assert main(["weights", "verify", str(weights)]) == 1
+    assert "BAD" in capsys.readouterr().out
+    assert main(["weights", "verify"]) == 0, "the bundled weights are sound"
+    assert main(["weights", "list"]) == 0
+    assert "cldyn" in capsys.readouterr().out
+
+
+def test_weights_import(tmp_path: Path) -> None:
+    tensors = random_tensors(2, 4, seed=1)
+    parts = {
+        p: {k.split(".", 1)[1]: v for k, v in tensors.items() if k.startswith(p + ".")}
+        for p in ("vfn", "rsc_ir", "rsc_vi")
+    }
+    torch.save(
+        {"net": parts["vfn"], "rsc_ir": parts["rsc_ir"], "rsc_vi": parts["rsc_vi"], "bvb": tensors["bvb"]},
+        tmp_path / "r.pth",
+    )
+    assert main(["weights", "import", str(tmp_path / "r.pth"), "-o", str(tmp_path / "ours.safetensors")]) == 0
+    expected = CLDyN.from_reference(tensors).state_dict()
+    assert all(torch.equal(v, expected[k]) for k, v in load_weights(tmp_path / "ours.safetensors").state_dict().items())
+
+
+def test_train_visual_writes_weights_that_load(pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    out = tmp_path / "trained.safetensors"
+    arguments = [
+        "train",
+        "visual",
+        str(pairs),
+        "-o",
+        str(out),
+        "--steps",
+        "2",
+        "--batch",
+        "1",
+        "--crop",
+        "32",
+        "--device",
+        "cpu",
+    ]
+    assert main(arguments) == 0
+    assert "step 2/2" in capsys.readouterr().out
+    assert load_weights(out).architecture.encoder_blocks == 2
