@@ -93,6 +93,7 @@ class BagReader:
             raise _damaged(self.path, error) from error
 
     def close(self) -> None:
+        """Close the files; more than once does no harm."""
         if self._reader.is_open:
             self._reader.close()
 

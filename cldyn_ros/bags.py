@@ -84,7 +84,7 @@ def write_bag(
 ) -> BagSummary:
     """Write pairs as a rosbag2 bag that `ros2 bag play` and the replayer play.
 
-    Args:
+    Parameters, where the name does not say it:
         pairs: (name, pair) in order; pair i is stamped start_ns + i / rate.
         path: `out.mcap` or `out.db3` for one bare file, another name for a rosbag2 directory.
         storage: "mcap" (default) or "sqlite3", for a directory.

@@ -31,6 +31,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
+        """True when nothing makes the folder unfit."""
         return not self.problems
 
     def lines(self) -> list[str]:

@@ -50,14 +50,16 @@ def run_render(args: argparse.Namespace) -> int:
     from cldyn_core.data.synthetic import SceneConfig, write_sequence
 
     width, height = args.size
-    config = SceneConfig(args.condition, width, height, args.frames, args.fps, args.seed)
+    config = SceneConfig(
+        condition=args.condition, width=width, height=height, frames=args.frames, fps=args.fps, seed=args.seed
+    )
     write_sequence(config, args.folder, _progress if sys.stderr.isatty() else None)
     print(f"{args.folder}: {args.frames} frames of {width}x{height}, {args.condition}, seed {args.seed}")
     return 0
 
 
 def parse_size(text: str) -> tuple[int, int]:
-    """ "640x480" to (width, height). Raises argparse.ArgumentTypeError."""
+    """Turn "640x480" into (width, height). Raises argparse.ArgumentTypeError."""
     found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
     if not found:
         raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 640x480, not {text!r}")

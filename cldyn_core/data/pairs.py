@@ -69,6 +69,7 @@ class PairSource:
 
     @property
     def is_clip(self) -> bool:
+        """True for a pair of videos."""
         return self.infrared.is_file()
 
 
@@ -128,6 +129,8 @@ def find_pairs(folder: Path, layout: str = "auto", split: str | None = None) -> 
     """
     sources = locate(folder, layout, split)
     if sources[0].is_clip:
+        if len(sources) > 1:
+            raise PairError(f"{folder}: holds {len(sources)} clips. Remedy: name the folder of one")
         return _clip(folder, sources[0])
     entries: list[PairEntry] = []
     only_infrared: list[Path] = []
@@ -145,9 +148,9 @@ def find_pairs(folder: Path, layout: str = "auto", split: str | None = None) -> 
         only_infrared += matching.only_infrared
         only_visible += matching.only_visible
     if not entries:
-        infrared, visible = sources[0].infrared.name, sources[0].visible.name
+        sides = f"{sources[0].infrared.name}/ and {sources[0].visible.name}/"
         raise PairError(
-            f"{folder}: expected images of the same name in {infrared}/ and {visible}/, "
+            f"{folder}: expected images of the same name in {sides}, "
             f"found {_some(only_infrared)} infrared and {_some(only_visible)} visible ones. "
             "Remedy: name both images of a pair alike"
         )

@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cldyn_core.data.synthetic import SceneConfig, render_sequence
 
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine import FusionEngine
@@ -78,6 +77,12 @@ def _pairs(args: argparse.Namespace) -> Iterator[tuple[str, FramePair]]:
     if args.pairs is not None:
         yield from find_pairs(args.pairs).iterate()
         return
+    yield from _rendered(args)
+
+
+def _rendered(args: argparse.Namespace) -> Iterator[tuple[str, FramePair]]:
+    from cldyn_core.data.synthetic import SceneConfig, render_sequence
+
     width, _, height = args.size.partition("x")
     config = SceneConfig(args.condition, int(width), int(height), args.frames, fps=2.0, seed=args.seed)
     for index, frame in enumerate(render_sequence(config)):

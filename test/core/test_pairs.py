@@ -116,7 +116,7 @@ def test_errors_name_what_is_expected_and_found(tmp_path: Path) -> None:
     with pytest.raises(PairError, match=r"expected .*infrared/ \+ visible/.*, found nothing"):
         find_pairs(tmp_path)
     make_pairs(tmp_path / "scene", names=("a",))
-    with pytest.raises(PairError, match="found scene/. Remedy: name the subfolder, e.g. .*scene"):
+    with pytest.raises(PairError, match=r"found scene/. Remedy: name the subfolder, e.g. .*scene"):
         find_pairs(tmp_path)
     (tmp_path / "scene" / "visible" / "a.png").rename(tmp_path / "scene" / "visible" / "b.png")
     with pytest.raises(PairError, match=r"1 \(a.png, ...\) infrared and 1 \(b.png, ...\) visible"):
@@ -126,7 +126,7 @@ def test_errors_name_what_is_expected_and_found(tmp_path: Path) -> None:
 def test_two_files_of_one_stem_are_refused(tmp_path: Path) -> None:
     make_pairs(tmp_path)
     save(tmp_path / "visible" / "0.jpg", COLOR)
-    with pytest.raises(PairError, match="0.jpg and 0.png share a name"):
+    with pytest.raises(PairError, match=r"0.jpg and 0.png share a name"):
         find_pairs(tmp_path)
     assert any("names used twice" in line for line in check_folder(tmp_path).problems)
 

@@ -1,0 +1,77 @@
+"""Start the fusion node /cldyn.
+
+Parameters come from params_file; a launch argument that is given overrides the file, one left empty does not. FASTDDS
+settings for large images are made by the node itself.
+"""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch_ros.actions import Node, SetParameter, SetParametersFromFile
+
+DEFAULT_PARAMS = Path(__file__).absolute().parents[1] / "config" / "fusion.yaml"
+
+OVERRIDES = {"task": "task", "loop_mode": "loop.mode", "device": "device", "weights": "weights"}
+OVERRIDES |= {"autostart": "autostart", "use_sim_time": "use_sim_time"}
+"""Launch argument to parameter."""
+
+EMPTY = "; empty: as in params_file"
+
+
+def arguments() -> list[DeclareLaunchArgument]:
+    """What `ros2 launch cldyn_ros fusion.launch.py --show-args` lists."""
+    declare = DeclareLaunchArgument
+    switch = ("", "true", "false")
+    return [
+        declare("task", default_value="", choices=("", "none", "detection", "segmentation", "saliency"),
+                description=f"what the fused image is for{EMPTY}"),
+        declare("loop_mode", default_value="", choices=("", "exact", "open"),
+                description=f"exact: fused as the task requires; open: plain fusion{EMPTY}"),
+        declare("infrared_topic", default_value="infrared/image_raw",
+                description="infrared images; a relative name is below the namespace"),
+        declare("visible_topic", default_value="visible/image_raw",
+                description="visible images; a relative name is below the namespace"),
+        declare("camera_info_topic", default_value="visible/camera_info",
+                description="calibration of the visible camera, passed on as fused/camera_info"),
+        declare("params_file", default_value=str(DEFAULT_PARAMS), description="YAML file of parameters"),
+        declare("device", default_value="", description=f"auto, cpu, cuda, cuda:1 ...{EMPTY}"),
+        declare("weights", default_value="",
+                description=f"fusion weights: default (bundled) or path of a .safetensors file{EMPTY}"),
+        declare("autostart", default_value="", choices=switch,
+                description=f"true: configure and activate at start; false: wait for ros2 lifecycle set{EMPTY}"),
+        declare("use_sim_time", default_value="", choices=switch, description=f"take time from /clock{EMPTY}"),
+        declare("namespace", default_value="", description="namespace of the node and its topics"),
+        declare("log_level", default_value="info", choices=("debug", "info", "warn", "error", "fatal"),
+                description="least severe messages that are logged"),
+    ]  # fmt: skip
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The node, its parameters in a scope of their own: the file first, then the arguments that are not empty."""
+    overrides = [
+        SetParameter(
+            parameter,
+            LaunchConfiguration(argument),
+            condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration(argument), "")),
+        )
+        for argument, parameter in OVERRIDES.items()
+    ]
+    node = Node(
+        package="cldyn_ros",
+        executable="fusion_node",
+        name="cldyn",
+        namespace=LaunchConfiguration("namespace"),
+        remappings=[
+            ("infrared/image_raw", LaunchConfiguration("infrared_topic")),
+            ("visible/image_raw", LaunchConfiguration("visible_topic")),
+            ("visible/camera_info", LaunchConfiguration("camera_info_topic")),
+        ],
+        ros_arguments=["--log-level", LaunchConfiguration("log_level")],
+        output="screen",
+        emulate_tty=True,
+    )
+    scope = GroupAction([SetParametersFromFile(LaunchConfiguration("params_file")), *overrides, node])
+    return LaunchDescription([*arguments(), scope])

@@ -1,0 +1,46 @@
+"""Both Python packages, for colcon (ament_python) and for pip."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+NAME = "cldyn_ros"
+
+
+def shared(folder: str, pattern: str) -> tuple[str, list[str]]:
+    """Files of a folder that ROS looks up in share/cldyn_ros/<folder>. Relative paths: setuptools wants them."""
+    return f"share/{NAME}/{folder}", sorted(str(path) for path in Path(folder).glob(pattern))
+
+
+setup(
+    name=NAME,
+    version="0.1.0",
+    description="Task-adaptive infrared-visible image fusion for ROS 2",
+    license="Apache-2.0",
+    maintainer="cldyn_ros maintainers",
+    maintainer_email="cldyn-ros@users.noreply.github.com",
+    python_requires=">=3.10",
+    packages=find_packages(include=["cldyn_core*", "cldyn_ros*"]),
+    package_data={
+        "cldyn_core": ["py.typed", "weights/*.safetensors", "weights/*.json"],
+        "cldyn_ros": ["py.typed", "fastdds.xml"],
+    },
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        (f"share/{NAME}", ["package.xml"]),
+        shared("launch", "*.launch.py"),
+        shared("config", "*.yaml"),
+    ],
+    install_requires=["numpy", "opencv-python-headless", "PyYAML", "rosbags", "safetensors", "torch"],  # beside ROS
+    zip_safe=False,
+    entry_points={
+        "console_scripts": [
+            "cldyn = cldyn_core.cli:main",
+            "demo = cldyn_ros.demo.__main__:main",
+            "fusion_node = cldyn_ros.fusion_node:main",
+            "replay = cldyn_ros.replay:main",
+        ],
+        # Commands that `cldyn` offers where ROS is installed; cldyn_core itself knows no ROS.
+        "cldyn.commands": ["data to-bag = cldyn_ros.bags:add_to_bag_command"],
+    },
+)

@@ -1,0 +1,126 @@
+"""The ROS package builds with colcon, and what it installs is complete and starts."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("colcon_ros", reason="colcon is not installed; run make setup")
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
+    """A workspace whose source is a link, so that the project stays clean."""
+    folder = tmp_path_factory.mktemp("workspace")
+    (folder / "src").mkdir()
+    for name in ("cldyn_core", "cldyn_ros", "config", "launch", "package.xml", "resource", "setup.cfg", "setup.py"):
+        (folder / "src" / name).symlink_to(root / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def run(workspace: Path, quiet_environment: dict[str, str]) -> Run:
+    """Runs a command in the workspace and returns what it prints; fails with that if it fails."""
+
+    def run(*command: str | Path, **env: str) -> str:
+        done = subprocess.run(
+            [str(part) for part in command], cwd=workspace, env=quiet_environment | env, text=True, timeout=100,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout
+        return done.stdout
+
+    return run
+
+
+def colcon(*arguments: str) -> tuple[str, ...]:
+    return (sys.executable, "-m", "colcon", *arguments)
+
+
+@dataclass(frozen=True)
+class Installed:
+    """One colcon build."""
+
+    prefix: Path
+    python_path: Path
+    """What colcon's setup file puts on PYTHONPATH."""
+
+
+@pytest.fixture(scope="module")
+def copied(workspace: Path, run: Run) -> Installed:
+    run(*colcon("build", "--build-base", "build", "--install-base", "install"))
+    prefix = workspace / "install" / "cldyn_ros"
+    (site_packages,) = prefix.glob("lib/python*/site-packages")
+    return Installed(prefix, site_packages)
+
+
+@pytest.fixture(scope="module")
+def linked(workspace: Path, run: Run) -> Installed:
+    run(*colcon("build", "--symlink-install", "--build-base", "build_linked", "--install-base", "install_linked"))
+    return Installed(workspace / "install_linked" / "cldyn_ros", workspace / "build_linked" / "cldyn_ros")
+
+
+@pytest.fixture(params=["copied", "linked"])
+def installed(request: pytest.FixtureRequest) -> Installed:
+    """Both builds."""
+    return request.getfixturevalue(request.param)
+
+
+def test_colcon_takes_it_for_a_ros_package(run: Run) -> None:
+    # An invalid package.xml silently turns it into plain Python.
+    assert run(*colcon("list")).split() == ["cldyn_ros", "src", "(ros.ament_python)"]
+
+
+def test_shared_files_are_installed(installed: Installed, root: Path) -> None:
+    share = installed.prefix / "share"
+    assert (share / "ament_index" / "resource_index" / "packages" / "cldyn_ros").is_file()
+    assert (share / "cldyn_ros" / "package.xml").is_file()
+    for folder, pattern in (("launch", "*.launch.py"), ("config", "*.yaml")):
+        expected = {path.name for path in (root / folder).glob(pattern)}
+        assert expected, folder
+        assert {path.name for path in (share / "cldyn_ros" / folder).iterdir()} == expected
+
+
+def test_modules_and_package_data_are_installed(copied: Installed, root: Path) -> None:
+    expected = {Path("cldyn_ros/fastdds.xml")}
+    for package in ("cldyn_core", "cldyn_ros"):
+        expected |= {path.relative_to(root) for path in (root / package).rglob("*.py")}
+    expected |= {path.relative_to(root) for path in (root / "cldyn_core" / "weights").glob("*.*")}
+    assert {str(path) for path in expected if not (copied.python_path / path).is_file()} == set()
+
+
+@pytest.mark.parametrize("name", ("cldyn", "demo", "fusion_node", "replay"))
+def test_executables_are_where_ros2_run_looks(installed: Installed, name: str) -> None:
+    assert (installed.prefix / "lib" / "cldyn_ros" / name).stat().st_mode & 0o111
+
+
+@pytest.mark.parametrize("name", ("cldyn", "demo", "replay"))
+def test_executables_start(copied: Installed, run: Run, name: str) -> None:
+    needs_vision_msgs(name)
+    path = copied.prefix / "lib" / "cldyn_ros" / name
+    assert "usage:" in run(path, "--help", PYTHONPATH=str(copied.python_path))
+
+
+def test_entry_points_load_from_the_installation(installed: Installed, run: Run, workspace: Path) -> None:
+    needs_vision_msgs("fusion_node")
+    probe = """
+import sys
+from importlib.metadata import distribution
+for entry in distribution("cldyn_ros").entry_points:
+    print(sys.modules[entry.load().__module__].__file__)
+"""
+    files = run(sys.executable, "-c", probe, PYTHONPATH=str(installed.python_path)).split()
+    assert len(files) == 5
+    assert all(Path(file).is_relative_to(workspace) for file in files), files
+
+
+def needs_vision_msgs(name: str) -> None:
+    if name != "cldyn":
+        pytest.importorskip("vision_msgs", reason="vision_msgs is not built; run make setup")

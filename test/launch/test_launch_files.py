@@ -1,0 +1,140 @@
+"""The launch files: what can be said without launch, and the real thing where launch is installed."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cldyn_core.types import LoopMode, Task
+from cldyn_ros.params import FIELDS
+
+FILES = ("fusion.launch.py", "replay.launch.py")
+SINCE_HUMBLE = {
+    "launch": {"LaunchDescription"},
+    "launch.actions": {"DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "Shutdown"},
+    "launch.conditions": {"IfCondition"},
+    "launch.launch_description_sources": {"PythonLaunchDescriptionSource"},
+    "launch.substitutions": {
+        "AndSubstitution", "EqualsSubstitution", "LaunchConfiguration", "NotEqualsSubstitution",
+    },
+    "launch_ros.actions": {"Node", "SetParameter", "SetParametersFromFile"},
+}  # fmt: skip
+"""Names that every distribution from an up-to-date Humble (launch 1.0.9) to today's has."""
+
+
+def calls(tree: ast.AST, name: str) -> list[ast.Call]:
+    """All calls of a function by its bare name."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Call))
+    return [node for node in nodes if isinstance(node.func, ast.Name) and node.func.id == name]
+
+
+def declared(tree: ast.AST) -> dict[str, dict[str, ast.expr]]:
+    """Launch arguments of a file: name to keyword arguments of the declaration."""
+    return {
+        ast.literal_eval(call.args[0]): {word.arg: word.value for word in call.keywords if word.arg}
+        for call in calls(tree, "declare")
+    }
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_only_what_every_distribution_has(root: Path, name: str) -> None:
+    tree = ast.parse((root / "launch" / name).read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("launch"):
+            assert {alias.name for alias in node.names} <= SINCE_HUMBLE[str(node.module)], node.module
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_argument_is_described(root: Path, name: str) -> None:
+    arguments = declared(ast.parse((root / "launch" / name).read_text(encoding="utf-8")))
+    assert len(arguments) >= 4
+    assert [name for name, words in arguments.items() if "description" not in words] == []
+
+
+def test_choices_and_overrides_are_those_of_the_node(root: Path) -> None:
+    text = (root / "launch" / "fusion.launch.py").read_text(encoding="utf-8")
+    arguments = declared(ast.parse(text))
+    assert ast.literal_eval(arguments["task"]["choices"]) == ("", *(task.value for task in Task))
+    assert set(ast.literal_eval(arguments["loop_mode"]["choices"])) <= {"", *(mode.value for mode in LoopMode)}
+    overrides = dict(re.findall(r'"(\w+)": "([\w.]+)"', text))
+    assert overrides.keys() <= arguments.keys()
+    assert set(overrides.values()) - {"use_sim_time"} <= known_parameters()
+    assert {ast.literal_eval(arguments[name]["default_value"]) for name in overrides} == {""}
+
+
+def known_parameters() -> set[str]:
+    return {str(name) for name in FIELDS}
+
+
+def test_every_parameter_of_the_config_files_is_known(root: Path) -> None:
+    def names(tree: dict[str, Any], prefix: str = "") -> set[str]:
+        return {
+            name for key, value in tree.items()
+            for name in (names(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key})
+        }  # fmt: skip
+
+    for file in (root / "config").glob("*.yaml"):
+        (node,) = yaml.safe_load(file.read_text(encoding="utf-8")).values()
+        assert names(node["ros__parameters"]) <= known_parameters(), file.name
+
+
+def test_package_xml_names_every_ros_package_that_is_imported(root: Path) -> None:
+    package = ElementTree.parse(root / "package.xml").getroot()
+    named = {element.text for element in package if element.tag.endswith("depend")}
+    imported = set()
+    for file in [*(root / "cldyn_ros").rglob("*.py"), *(root / "launch").glob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            modules = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            imported |= {module.split(".")[0] for module in modules}
+    ros = {name for name in imported if re.fullmatch(r"rclpy|launch|launch_ros|\w+_(msgs|srvs|interfaces)", name)}
+    assert {"rclpy", "sensor_msgs", "vision_msgs", "launch"} <= ros
+    assert ros <= named
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_launch_reads_it(root: Path, name: str) -> None:
+    pytest.importorskip("launch_ros", reason="launch is part of a full ROS installation")
+    path = root / "launch" / name
+    spec = importlib.util.spec_from_file_location("launch_file", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    declared_now = {argument.name: argument for argument in module.generate_launch_description().get_launch_arguments()}
+    assert {"task", "params_file"} <= declared_now.keys()
+    assert all(argument.description for argument in declared_now.values())
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, []),
+        ({"task": "detection", "use_sim_time": "true"}, ["task:=detection", "use_sim_time:=True"]),
+        ({"loop_mode": "open", "device": "cpu"}, ["loop.mode:=open", "device:=cpu"]),
+    ],
+)
+def test_given_arguments_follow_the_params_file(root: Path, given: dict[str, str], expected: list[str]) -> None:
+    pytest.importorskip("launch_ros", reason="launch is part of a full ROS installation")
+    from launch import LaunchContext
+    from launch.launch_description_sources import PythonLaunchDescriptionSource
+
+    source = PythonLaunchDescriptionSource(str(root / "launch" / "fusion.launch.py"))
+    context = LaunchContext()
+    context.launch_configurations.update(given)
+    found: list[Any] = []
+    pending = list(source.get_launch_description(context).entities)
+    while pending:
+        entity = pending.pop(0)
+        if type(entity).__name__ == "Node":
+            found = list(context.launch_configurations["global_params"])
+            break
+        pending = [*(entity.visit(context) or []), *pending]
+    assert str(found[0]) == str(root / "config" / "fusion.yaml")
+    assert [f"{name}:={value}" for name, value in found[1:]] == expected
