@@ -87,7 +87,7 @@ class _Stream(Generic[T]):
     newest_ns: int | None = None
     newest_late_ns: int = 0
     late_streak: int = 0
-    intervals: deque[int] = field(default_factory=lambda: deque(maxlen=9))
+    intervals: deque[int] = field(default_factory=lambda: deque(maxlen=17))
     accepted: int = 0
     other_accepted: int = 0
     """Frames of the other camera when this one last delivered; their number since then tells that it is overdue."""
@@ -97,8 +97,8 @@ class _Stream(Generic[T]):
 
     @property
     def period_ns(self) -> int | None:
-        """Lower quartile of the last intervals: lost frames make some of them too long, none too short."""
-        return sorted(self.intervals)[len(self.intervals) // 4] if self.intervals else None
+        """Lowest eighth of the last intervals: lost frames make most of them too long, a glitch one or two too short."""
+        return sorted(self.intervals)[len(self.intervals) // 8] if self.intervals else None
 
     def drop(self, reason: Reason) -> None:
         self.queue.popleft()

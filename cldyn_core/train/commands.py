@@ -19,7 +19,7 @@ from cldyn_core.engine.engine import resolve_device
 from cldyn_core.engine.prepare import register
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
-from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, train_visual
+from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, judge_visual, train_visual
 from cldyn_core.types import FramePair
 
 
@@ -37,6 +37,13 @@ def add_train_commands(commands: Any) -> None:
     visual.add_argument("--batch", type=int, default=default.batch)
     visual.add_argument("--crop", type=int, default=default.crop, help="side of the training crops in pixels")
     visual.add_argument("--learning-rate", type=float, default=default.learning_rate)
+    visual.add_argument(
+        "--hold-out",
+        type=_share,
+        default=0.0,
+        metavar="SHARE",
+        help="last part of every folder that is not trained on but judged at the end, e.g. 0.1",
+    )
     visual.add_argument("--seed", type=int, default=default.seed)
     visual.add_argument("--device", default="auto", help="auto, cpu, cuda")
     visual.set_defaults(run=_train_visual)
@@ -45,33 +52,52 @@ def add_train_commands(commands: Any) -> None:
 def _train_visual(args: argparse.Namespace) -> int:
     recipe = VisualTraining(args.steps, args.batch, args.crop, args.learning_rate, args.seed)
     keep_freed_memory()
-    pairs = luma_pairs(args.folders, recipe.crop)
-    print(f"{len(pairs)} pairs of {len(args.folders)} folders")
+    pairs, held_out = luma_pairs(args.folders, recipe.crop, args.hold_out)
+    print(f"{len(pairs)} pairs of {len(args.folders)} folders, {len(held_out)} held out")
     torch.manual_seed(recipe.seed)
     model = load_weights(args.init) if args.init else CLDyN()
     model.to(resolve_device(args.device))
     train_visual(model.vfn, pairs, recipe, _print_progress(recipe))
     record = {"stage": "visual", "data": [f.name for f in args.folders], "pairs": len(pairs), "recipe": asdict(recipe)}
+    if held_out:
+        loss = {name: round(value, 5) for name, value in judge_visual(model.vfn, held_out).items()}
+        record["held_out"] = {"pairs": len(held_out), "visual_loss": loss}
+        print(f"visual loss of the pairs held out: {loss}")
     save_weights(model, args.out, record)
     print(f"written: {args.out}")
     return 0
 
 
-def luma_pairs(folders: Sequence[Path], smallest: int) -> list[LumaPair]:
-    """Read all pairs as 8-bit infrared and visible luma; those with a side under `smallest` pixels are left out."""
-    found = []
+def luma_pairs(folders: Sequence[Path], smallest: int, hold_out: float = 0.0) -> tuple[list[LumaPair], list[LumaPair]]:
+    """Read all pairs as 8-bit infrared and visible luma -> (to train on, the last share of every folder).
+
+    Pairs with a side under `smallest` pixels are left out. What is held out is one run of names, because neighboring
+    frames look alike.
+    """
+    train: list[LumaPair] = []
+    held_out: list[LumaPair] = []
     for folder in folders:
         thermal = ThermalRange()
-        for _name, pair in find_pairs(folder).iterate():
-            if min(pair.visible.shape[:2]) >= smallest:
-                found.append(_luma_pair(pair, thermal))
-    return found
+        found = [
+            _luma_pair(p, thermal) for _, p in find_pairs(folder).iterate() if min(p.visible.shape[:2]) >= smallest
+        ]
+        kept = len(found) - round(len(found) * hold_out)
+        train += found[:kept]
+        held_out += found[kept:]
+    return train, held_out
 
 
 def _luma_pair(pair: FramePair, thermal: ThermalRange) -> LumaPair:
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
     luma = cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY)
     return np.rint(infrared * 255).astype(np.uint8), np.asarray(luma, np.uint8)
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text}")
+    return value
 
 
 def _print_progress(recipe: VisualTraining) -> Any:

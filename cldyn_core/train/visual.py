@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cldyn_core.losses import visual_loss
+from cldyn_core.types import as_batch
 from cldyn_core.vfn import VFN
 
 LumaPair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
@@ -57,6 +58,7 @@ def train_visual(
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
     device = next(vfn.parameters()).device
+    vfn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
     optimizer = torch.optim.Adam(vfn.parameters(), lr=recipe.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps, 0.01 * recipe.learning_rate)
     vfn.train()
@@ -76,7 +78,26 @@ def train_visual(
             loss, *terms = (sums / ((step - 1) % recipe.report_every + 1)).tolist()
             report(Progress(step, loss, terms[0], terms[1], time.monotonic() - start))
             sums[:] = 0
-    return vfn.eval()
+    return vfn.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+
+
+@torch.inference_mode()
+def judge_visual(vfn: VFN, pairs: Sequence[LumaPair]) -> dict[str, float]:
+    """Mean visual loss over whole images of the network, and of the fusions that need none: "vfn", "average",
+    "maximum".
+    """
+    device = next(vfn.parameters()).device
+    sums = {"vfn": 0.0, "average": 0.0, "maximum": 0.0}
+    for pair in pairs:
+        infrared, luma = (as_batch(image, device) for image in pair)
+        fused = {
+            "vfn": vfn(infrared, luma),
+            "average": (infrared + luma) / 2,
+            "maximum": torch.maximum(infrared, luma),
+        }
+        for name, image in fused.items():
+            sums[name] += visual_loss(image, infrared, luma)[0].item() / len(pairs)
+    return sums
 
 
 def sample_batch(pairs: Sequence[LumaPair], recipe: VisualTraining, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
