@@ -34,6 +34,8 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 DEPTH = 10
 DELIVERY_TIMEOUT = 2.0
 """Seconds that reliable subscribers get to take the last messages."""
+LINGER = 0.5
+"""Seconds that best-effort subscribers get for that: the messages vanish with the publisher, and nobody confirms."""
 
 
 class Replayer:
@@ -137,6 +139,8 @@ class Replayer:
         self._stop.wait(0.2)  # the subscribers' side may learn of the match a little later
 
     def _flush(self) -> None:
+        if self._args.qos == "best_effort":
+            self._stop.wait(LINGER)
         deadline = time.monotonic() + (0.0 if self._stop.is_set() else DELIVERY_TIMEOUT)
         for publisher in self._publishers.values():
             publisher.wait_for_all_acked(Duration(seconds=max(0.0, deadline - time.monotonic())))

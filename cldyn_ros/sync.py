@@ -97,7 +97,7 @@ class _Stream(Generic[T]):
 
     @property
     def period_ns(self) -> int | None:
-        """Lowest eighth of the last intervals: lost frames make most of them too long, a glitch one or two too short."""
+        """Lowest eighth of the last intervals: losses make most of them too long, a glitch one or two too short."""
         return sorted(self.intervals)[len(self.intervals) // 8] if self.intervals else None
 
     def drop(self, reason: Reason) -> None:

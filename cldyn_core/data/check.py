@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cldyn_core.data.images import PairError, clip_frames, read_raw
+from cldyn_core.data.labels import box_fault
 from cldyn_core.data.matching import match_names, natural_key
-from cldyn_core.data.pairs import IMAGE_SUFFIXES, PairSource, images_in, label_files, locate
+from cldyn_core.data.pairs import IMAGE_SUFFIXES, PairSource, class_names, images_in, label_files, locate
 
 SHOWN = 3
 """So many files are named per fault, the rest are counted."""
@@ -164,10 +165,8 @@ def _check_labels(source: PairSource, stems: set[str], sizes: dict[str, tuple[in
 
 def _class_count(source: PairSource) -> int | None:
     """Number of names in the classes.txt beside or among the labels, None without one."""
-    for folder in filter(None, (source.labels, source.infrared.parent)):
-        if (path := folder / "classes.txt").is_file():
-            return sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
-    return None
+    names = class_names(source)
+    return None if names is None else len(names)
 
 
 def _box_faults(path: Path, classes: int | None) -> list[tuple[int, str]]:
@@ -178,25 +177,9 @@ def _box_faults(path: Path, classes: int | None) -> list[tuple[int, str]]:
     except UnicodeDecodeError:
         return [(1, "is not text")]
     for number, line in enumerate(lines, start=1):
-        if line.strip() and (fault := _box_fault(line.split(), classes)):
+        if line.strip() and (fault := box_fault(line.split(), classes)):
             faults.append((number, fault))
     return faults
-
-
-def _box_fault(words: list[str], classes: int | None) -> str:
-    if len(words) != 5:
-        return f"has {len(words)} values, expected 5: class cx cy w h"
-    try:
-        values = [float(word) for word in words]
-    except ValueError:
-        return "holds something that is not a number"
-    index, box = values[0], values[1:]
-    if not index.is_integer() or index < 0 or (classes is not None and index >= classes):
-        limit = f"0..{classes - 1} of classes.txt" if classes is not None else "a whole number from 0"
-        return f"has class {words[0]}, expected {limit}"
-    if not all(0.0 <= value <= 1.0 for value in box):
-        return f"has a box outside 0..1: {' '.join(words[1:])}"
-    return "has a box without extent" if min(box[2:]) == 0.0 else ""
 
 
 def _check_clip(source: PairSource, report: CheckReport) -> None:

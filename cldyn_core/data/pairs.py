@@ -189,6 +189,15 @@ def label_files(folder: Path | None) -> dict[str, Path]:
     return {path.stem: path for path in files if path.name != "classes.txt"}
 
 
+def class_names(source: PairSource) -> tuple[str, ...] | None:
+    """The lines of the classes.txt among the labels or beside the images; None without one."""
+    for folder in filter(None, (source.labels, source.infrared.parent)):
+        if (path := folder / "classes.txt").is_file():
+            lines = path.read_text(encoding="utf-8").splitlines()
+            return tuple(line.strip() for line in lines if line.strip())
+    return None
+
+
 def _files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
     found = (p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith("."))
     return list(natural_order(found))

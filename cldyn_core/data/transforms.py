@@ -21,6 +21,8 @@ class Labelled:
     image: NDArray[np.uint8]
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
+    annotated: tuple[int, ...] | None = None
+    """Classes that were looked for when the image was labelled; None: all. The others may be there unlabelled."""
 
 
 def random_view(sample: Labelled, size: tuple[int, int], rng: np.random.Generator) -> Labelled:
@@ -40,7 +42,7 @@ def random_view(sample: Labelled, size: tuple[int, int], rng: np.random.Generato
     flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
     image = cv2.warpAffine(sample.image, centers, (size[1], size[0]), flags=flags, borderValue=(114, 114, 114))
     boxes, labels = transform_boxes(sample.boxes, sample.labels, matrix, size)
-    return Labelled(np.asarray(image, np.uint8), boxes, labels)
+    return Labelled(np.asarray(image, np.uint8), boxes, labels, sample.annotated)
 
 
 def transform_boxes(

@@ -19,12 +19,14 @@ from cldyn_core.engine.engine import resolve_device
 from cldyn_core.engine.prepare import register
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
+from cldyn_core.train.arguments import share
+from cldyn_core.train.detection_command import add_detection_command
 from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, judge_visual, train_visual
 from cldyn_core.types import FramePair
 
 
 def add_train_commands(commands: Any) -> None:
-    """Add `train visual` to the sub-commands of a parser."""
+    """Add `train visual | detection` to the sub-commands of a parser."""
     stages = commands.add_parser("train", help="train the networks").add_subparsers(required=True, metavar="stage")
     default = VisualTraining()
     visual = stages.add_parser("visual", help="stage 1: the fusion network, without labels")
@@ -39,7 +41,7 @@ def add_train_commands(commands: Any) -> None:
     visual.add_argument("--learning-rate", type=float, default=default.learning_rate)
     visual.add_argument(
         "--hold-out",
-        type=_share,
+        type=share,
         default=0.0,
         metavar="SHARE",
         help="last part of every folder that is not trained on but judged at the end, e.g. 0.1",
@@ -47,6 +49,7 @@ def add_train_commands(commands: Any) -> None:
     visual.add_argument("--seed", type=int, default=default.seed)
     visual.add_argument("--device", default="auto", help="auto, cpu, cuda")
     visual.set_defaults(run=_train_visual)
+    add_detection_command(stages)
 
 
 def _train_visual(args: argparse.Namespace) -> int:
@@ -91,13 +94,6 @@ def _luma_pair(pair: FramePair, thermal: ThermalRange) -> LumaPair:
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
     luma = cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY)
     return np.rint(infrared * 255).astype(np.uint8), np.asarray(luma, np.uint8)
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, not {text}")
-    return value
 
 
 def _print_progress(recipe: VisualTraining) -> Any:

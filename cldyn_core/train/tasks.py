@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from cldyn_core.data.transforms import Labelled, random_light, random_view
 from cldyn_core.tasks.detection import Detector
-from cldyn_core.types import Detections
+from cldyn_core.types import Detections, as_batch
+
+_SILENT = -12.0  # logit of a class that is certainly not there
 
 SampleSource = Callable[[np.random.Generator], Labelled]
 """Draws one labelled image; mixing data sets, fused and single-modality images is its business."""
@@ -66,8 +71,8 @@ def train_detector(
     for step in range(1, recipe.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        images, targets = _batch(draw, recipe, rng, detector.names)
-        loss = detector.criterion(model(images), images, targets)
+        images, targets, annotated = _batch(draw, recipe, rng, detector.names)
+        loss = detector.criterion(_excused(model(images), annotated), images, targets)
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
         optimizer.zero_grad()
@@ -84,15 +89,46 @@ def train_detector(
     return detector.model
 
 
+def start_from(detector: Detector, path: Path) -> int:
+    """Take over every tensor of a .safetensors file that fits by name and shape (a backbone trained on other classes);
+    returns their number. Raises ValueError if fewer than half of the detector's do.
+    """
+    own, theirs = detector.model.state_dict(), load_file(path)
+    fitting = {k: v.to(own[k].dtype) for k, v in theirs.items() if k in own and own[k].shape == v.shape}
+    if len(fitting) < len(own) / 2:
+        raise ValueError(f"{path}: only {len(fitting)} of the {len(own)} tensors of {detector.model_yaml} fit")
+    detector.model.load_state_dict({**own, **fitting})
+    return len(fitting)
+
+
+@torch.inference_mode()
+def judge_detector(detector: Detector, samples: Sequence[Labelled]) -> float:
+    """Mean detection loss over whole images."""
+    losses = []
+    for sample in samples:
+        target = Detections(sample.boxes, np.ones(len(sample.labels), np.float32), sample.labels, detector.names)
+        losses.append(float(detector.loss(as_batch(sample.image), [target])))
+    return float(np.mean(losses))
+
+
 def _batch(
     draw: SampleSource, recipe: DetectorTraining, rng: np.random.Generator, names: tuple[str, ...]
-) -> tuple[Tensor, list[Detections]]:
+) -> tuple[Tensor, list[Detections], Tensor]:
     images, targets = np.empty((recipe.batch, *recipe.size, 3), np.uint8), []
+    annotated = torch.ones(recipe.batch, len(names), dtype=torch.bool)
     for b in range(recipe.batch):
         view = random_view(draw(rng), recipe.size, rng)
         images[b] = random_light(view.image, rng)
         targets.append(Detections(view.boxes, np.ones(len(view.labels), np.float32), view.labels, names))
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255.0), targets
+        if view.annotated is not None:
+            annotated[b] = torch.tensor([index in view.annotated for index in range(len(names))])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255.0), targets, annotated
+
+
+def _excused(predictions: dict[str, Any], annotated: Tensor) -> dict[str, Any]:
+    """The same predictions, silent on the classes that an image was not labelled for: they are not punished there."""
+    scores = predictions["scores"]  # (B, classes, anchors) logits
+    return {**predictions, "scores": scores.masked_fill(~annotated.to(scores.device)[:, :, None], _SILENT)}
 
 
 def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:

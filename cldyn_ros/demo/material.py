@@ -9,7 +9,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine import FusionEngine
 from cldyn_core.tasks import available_tasks

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import save_file
 
+from cldyn_core import EngineSettings, LoopMode
+from cldyn_core.data.images import PairError
 from cldyn_core.data.transforms import Labelled, random_light, random_view, transform_boxes
-from cldyn_core.train.visual import Progress, VisualTraining, sample_batch, train_visual
+from cldyn_core.engine import FusionEngine
+from cldyn_core.losses import visual_loss
+from cldyn_core.train.commands import luma_pairs
+from cldyn_core.train.detection_data import Mixture, read_labelled, render_labelled
+from cldyn_core.train.tasks import DetectorTraining, _excused, judge_detector, start_from, train_detector
+from cldyn_core.train.visual import Progress, VisualTraining, judge_visual, sample_batch, train_visual
+from cldyn_core.types import as_batch
 from cldyn_core.vfn import VFN
 
 
@@ -75,16 +87,96 @@ def test_stage_one_learns_and_is_reproducible() -> None:
         train_visual(VFN(1), pairs, VisualTraining())
 
 
-def test_the_detector_learns_one_picture() -> None:
-    pytest.importorskip("ultralytics", reason="the detector's optional package is not installed")
-    from cldyn_core.tasks.detection import Detector
-    from cldyn_core.train.tasks import DetectorTraining, train_detector
+def test_the_network_is_judged_beside_average_and_maximum() -> None:
+    rng = np.random.default_rng(3)
+    infrared, luma = rng.integers(0, 256, (2, 20, 24), np.uint8)
+    losses = judge_visual(VFN(1).eval(), [(infrared, luma), (luma, infrared)])
+    a, b = as_batch(infrared), as_batch(luma)
+    assert losses["maximum"] == pytest.approx(float(visual_loss(torch.maximum(a, b), a, b)[0]), rel=1e-5)
+    assert losses["average"] == pytest.approx(float(visual_loss((a + b) / 2, a, b)[0]), rel=1e-5)
+    same = judge_visual(VFN(1).eval(), [(luma, luma)])
+    assert same["maximum"] == same["average"] == 0.0 < same["vfn"]
 
-    torch.manual_seed(0)
-    sample = marked(64, 64, (16, 20, 44, 50))
-    losses: list[float] = []
-    detector = Detector()
-    recipe = DetectorTraining(steps=20, batch=2, size=(64, 64), warmup=2, report_every=5)
-    train_detector(detector, lambda _rng: sample, recipe, lambda p, _m: losses.append(p.loss))
-    assert losses[-1] < 0.9 * losses[0]
+
+def test_the_last_share_of_each_folder_is_held_out(tmp_path: Path) -> None:
+    for folder, count in (("a", 10), ("b", 4)):
+        for side in ("infrared", "visible"):
+            (tmp_path / folder / side).mkdir(parents=True)
+            for k in range(count):
+                cv2.imwrite(str(tmp_path / folder / side / f"{k}.png"), np.full((16, 16), 10 * k, np.uint8))
+    train, held_out = luma_pairs([tmp_path / "a", tmp_path / "b"], 16, 0.2)
+    assert [int(luma[0, 0]) for _, luma in train] == [*range(0, 80, 10), 0, 10, 20]
+    assert [int(luma[0, 0]) for _, luma in held_out] == [80, 90, 30]
+
+
+def test_the_detector_learns_one_picture() -> None:
+    detection = pytest.importorskip("cldyn_core.tasks.detection")
+    if detection.Detector.missing():
+        pytest.skip(detection.Detector.missing())
+    sample = marked(64, 64, (16, 20, 44, 50))  # a white block: nothing that the bundled weights know
+    detector = detection.Detector.from_settings(EngineSettings(), torch.device("cpu"))
+    before = judge_detector(detector, [sample])
+    recipe = DetectorTraining(steps=20, batch=2, size=(64, 64), warmup=2, average=0.8)
+    train_detector(detector, lambda _rng: sample, recipe)
+    assert judge_detector(detector, [sample]) < 0.5 * before
     assert not detector.model.training
+
+
+def test_classes_that_were_not_annotated_teach_nothing() -> None:
+    scores = torch.randn(2, 6, 9, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    annotated = torch.tensor([[True] * 6, [True, True, False, False, False, False]])
+    excused = _excused({"scores": scores, "boxes": scores}, annotated)
+    assert excused["boxes"] is scores
+    torch.nn.functional.softplus(excused["scores"]).sum().backward()
+    assert scores.grad is not None
+    assert (scores.grad != 0).all(-1).tolist() == annotated.tolist()
+
+
+def test_labelled_pairs_are_fused_and_drawn(tmp_path: Path) -> None:
+    from cldyn_core.data.synthetic import SceneConfig, write_sequence
+
+    folder = tmp_path / "street"
+    write_sequence(SceneConfig("day", 96, 64, frames=3, seed=5), folder)
+    (folder / "classes.txt").write_text("person\ncar\nBus\nbicycle\nMotorcycle\nTruck\n")
+    engine = FusionEngine(EngineSettings(loop_mode=LoopMode.OPEN, device="cpu"))
+    train, held_out = read_labelled(folder, engine, 0.34)
+    assert (len(train), len(held_out)) == (2, 1)
+    assert train[0].annotated == (0, 1, 2, 4, 5)  # by name; there is no class bicycle
+    assert 3 not in np.concatenate([pair.labels for pair in (*train, *held_out)])
+    fused, visible, infrared = train[0].images
+    assert fused.shape == visible.shape == (64, 96, 3) and infrared.shape == (64, 96)
+    draw = Mixture([[], train])
+    shown = [draw(np.random.default_rng(seed)).image for seed in range(40)]
+    for image in (fused, visible, np.repeat(infrared[..., None], 3, axis=2)):
+        assert any(np.array_equal(image, drawn) for drawn in shown)
+    (folder / "classes.txt").unlink()
+    with pytest.raises(PairError, match=r"classes\.txt"):
+        read_labelled(folder, engine, 0.0)
+    with pytest.raises(ValueError, match="nothing to train on"):
+        Mixture([[]])
+
+
+def test_rendered_pairs_for_training_are_as_many_as_asked() -> None:
+    engine = FusionEngine(EngineSettings(loop_mode=LoopMode.OPEN, device="cpu"))
+    pairs = list(render_labelled(5, (48, 64), engine))
+    assert len(pairs) == 5
+    assert all(pair.annotated == tuple(range(6)) for pair in pairs)
+    assert not np.array_equal(pairs[0].images[1], pairs[4].images[1])
+
+
+def test_a_foreign_start_is_refused(tmp_path: Path) -> None:
+    detection = pytest.importorskip("cldyn_core.tasks.detection")
+    if detection.Detector.missing():
+        pytest.skip(detection.Detector.missing())
+    torch.manual_seed(1)
+    detector = detection.Detector()
+    save_file({"model.0.conv.weight": torch.zeros(16, 3, 6, 6)}, tmp_path / "odd.safetensors")
+    with pytest.raises(ValueError, match="only 1 of the"):
+        start_from(detector, tmp_path / "odd.safetensors")
+    backbone = {k: v.half() for k, v in detector.model.state_dict().items() if not k.startswith("model.24.")}
+    save_file(backbone, tmp_path / "coco.safetensors")
+    torch.manual_seed(2)
+    other = detection.Detector()
+    assert start_from(other, tmp_path / "coco.safetensors") == len(backbone)
+    name = "model.23.cv3.conv.weight"
+    torch.testing.assert_close(other.model.state_dict()[name], detector.model.state_dict()[name], atol=1e-3, rtol=0)

@@ -183,7 +183,7 @@ def test_unknown_encoding_asks_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> Non
     module.CvBridge = CvBridge  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
     assert to_visible(broken(encoding="nv21"), LIMIT).shape == (24, 32, 3)
-    with pytest.raises(ConversionError, match="cv_bridge cannot convert encoding 'odd'.*what is odd"):
+    with pytest.raises(ConversionError, match=r"cv_bridge cannot convert encoding 'odd'.*what is odd"):
         to_visible(broken(encoding="odd"), LIMIT)
 
 

@@ -64,7 +64,7 @@ def test_nearest_needs_no_message_filters() -> None:
 
 def test_missing_message_filters_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "message_filters", None)
-    with pytest.raises(ValueError, match="message-filters, or use sync.policy 'nearest'"):
+    with pytest.raises(ValueError, match=r"message-filters, or use sync\.policy 'nearest'"):
         make_pairer("approximate", 5, 0)
 
 

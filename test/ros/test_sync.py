@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given, settings
@@ -41,7 +42,7 @@ def assert_nothing_lost(pairer: NearestPairer[str]) -> None:
 def oracle(visible: list[int], infrared: list[int], tolerance: int) -> set[tuple[int, int]]:
     """Closest first over neighbors of the merged time line; the whole recording is known. Ties go to the older pair."""
     line = sorted([(t, 0) for t in visible] + [(t, 1) for t in infrared])
-    edges = sorted((b[0] - a[0], k) for k, (a, b) in enumerate(zip(line, line[1:], strict=False)) if a[1] != b[1])
+    edges = sorted((b[0] - a[0], k) for k, (a, b) in enumerate(pairwise(line)) if a[1] != b[1])
     used: set[int] = set()
     pairs = set()
     for gap, k in edges:
