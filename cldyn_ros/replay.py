@@ -11,7 +11,6 @@ import importlib
 import signal
 import struct
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from rosgraph_msgs.msg import Clock
 
 from cldyn_ros.bag_files import BagError, BagMessage, BagReader, BagTopic
 from cldyn_ros.dds import use_packaged_profile
+from cldyn_ros.stopping import StopFlag
 from cldyn_ros.timeline import Timeline, loop_gap_ns
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -41,7 +41,7 @@ LINGER = 0.5
 class Replayer:
     """Publishes the messages of a bag at the pace they were recorded."""
 
-    def __init__(self, node: Node, bag: BagReader, args: argparse.Namespace, stop: threading.Event) -> None:
+    def __init__(self, node: Node, bag: BagReader, args: argparse.Namespace, stop: StopFlag) -> None:
         """Create the publishers. `stop`, once set, ends `run`. Raises BagError when there is nothing to play."""
         self._node, self._bag, self._args, self._stop = node, bag, args, stop
         topics = _chosen_topics(bag, args.topics, with_clock=args.clock is not None)
@@ -207,9 +207,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Play a bag. Returns 0 at its end and when interrupted, 1 when it cannot be played."""
     words = list(sys.argv if argv is None else ["replay", *argv])
     args = build_parser().parse_args(remove_ros_args(words)[1:])
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    stop = StopFlag().set_on(signal.SIGINT, signal.SIGTERM)
     use_packaged_profile()
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     try:

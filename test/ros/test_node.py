@@ -365,7 +365,7 @@ def test_bag_loop_goes_on(make_bench: MakeBench) -> None:
 
 
 SCRIPT = """
-    import sys, time
+    import os, signal, sys
     sys.path.insert(0, {folder!r})
     from ros_bench import FakeEngine
     from cldyn_ros.fusion_node import main
@@ -381,6 +381,11 @@ SCRIPT = """
         print("ready", flush=True)
         return engine
 
+    class Late:
+        def __del__(self, kill=os.kill, pid=os.getpid(), number=signal.SIGINT):
+            kill(pid, number)  # when the interpreter ends and has taken Python's handlers away
+
+    late = Late()
     sys.exit(main(engine_factory=factory))
 """
 
@@ -403,6 +408,12 @@ def test_signal_in_mid_inference_ends_cleanly(make_bench: MakeBench, number: int
         process.kill()
     assert process.returncode == 0, errors
     assert "Traceback" not in errors
+
+
+def test_empty_list_of_a_parameter_dump_is_taken(make_bench: MakeBench) -> None:
+    bench = make_bench(start=False, registration__homography=None)  # what rcl makes of [] in a file
+    assert bench.node.get_parameter("registration.homography").value == []
+    assert bench.set_parameter("registration.homography", [float(k) for k in range(9)]).successful
 
 
 def test_refused_start_value_ends_with_the_reason() -> None:
