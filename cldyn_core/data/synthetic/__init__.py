@@ -3,9 +3,9 @@
 `SceneConfig` says what, `render_sequence` and `render_frame` give frames, `write_sequence` makes a folder of them.
 """
 
-from .config import CONDITIONS, SEMANTIC_CLASSES, RenderedFrame, SceneConfig
-from .renderer import render_frame, render_sequence
-from .writer import write_sequence
+from cldyn_core.data.synthetic.config import CONDITIONS, SEMANTIC_CLASSES, RenderedFrame, SceneConfig
+from cldyn_core.data.synthetic.renderer import render_frame, render_sequence
+from cldyn_core.data.synthetic.writer import write_sequence
 
 __all__ = [
     "CONDITIONS",

@@ -9,10 +9,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .noise import Image
+from cldyn_core.data.synthetic.images import Image, resized
 
 SHIFT = 4
+"""Bits after the point in cv2's polygon corners."""
 LIMIT = 30_000.0
+"""Pixels; corners farther away would overflow cv2's arithmetic."""
 _UNIT_CIRCLE = np.stack([np.cos(np.arange(12) * np.pi / 6), np.sin(np.arange(12) * np.pi / 6)], axis=1)
 
 
@@ -27,7 +29,13 @@ class Paint(NamedTuple):
     @staticmethod
     def lit(albedo: NDArray[np.float64], light: NDArray[np.float64], temperature: float) -> Paint:
         """A surface of (3,) albedo under (3,) light."""
-        return Paint(*(albedo * light).tolist(), temperature)
+        return Paint.of(albedo * light, temperature)
+
+    @staticmethod
+    def of(radiance: NDArray[np.float64], temperature: float) -> Paint:
+        """Of (3,) radiance."""
+        red, green, blue = radiance.tolist()
+        return Paint(red, green, blue, temperature)
 
 
 @dataclass(frozen=True)
@@ -65,9 +73,9 @@ class Canvas:
         return other
 
     def add(self, sprite: Sprite, instance: int = 0) -> None:
-        """Draws the sprite where nothing nearer stands."""
+        """Draws the sprite where nothing nearer stands. Bare ground hides nothing, however near: all stand on it."""
         region = sprite.region
-        alpha = sprite.alpha * (self.depth[region] > sprite.depth)
+        alpha = sprite.alpha * ((self.depth[region] > sprite.depth) | (self.ground[region] > 0.5))
         paint = self.paint[region]
         paint *= (1.0 - alpha)[..., None]
         paint += sprite.paint * (alpha > 0)[..., None]
@@ -125,7 +133,7 @@ class Brush:
         if self.empty:
             return
         crop = tile[: max(8, int(tile.shape[0] * repeat)), : max(8, int(tile.shape[1] * repeat))]
-        noise = cv2.resize(crop, (self.mask.shape[1], self.mask.shape[0]))
+        noise = resized(crop, self.mask.shape[1], self.mask.shape[0])
         self.paint[..., :3] *= (1.0 + color * noise)[..., None]
         self.paint[..., 3] += temperature * noise
 
@@ -134,10 +142,9 @@ class Brush:
         if self.empty or not self.mask.any():
             return None
         self.paint *= (self.mask > 0)[..., None]
-        size = (int(self.size[0]), int(self.size[1]))
-        alpha = (self.mask > 0).astype(np.float32)
-        if self.scale == 1:
-            return Sprite(self.paint, alpha, *self.origin.tolist(), depth, semantic)
-        paint = cv2.resize(self.paint, size, interpolation=cv2.INTER_AREA)
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
-        return Sprite(paint, alpha, *self.origin.tolist(), depth, semantic)
+        paint, alpha = self.paint, (self.mask > 0).astype(np.float32)
+        if self.scale > 1:
+            width, height = self.size.tolist()
+            paint, alpha = (resized(image, width, height, cv2.INTER_AREA) for image in (paint, alpha))
+        x, y = self.origin.tolist()
+        return Sprite(paint, alpha, x, y, depth, semantic)

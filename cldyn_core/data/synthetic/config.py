@@ -63,8 +63,8 @@ class SceneConfig:
             _check_integer("people", self.people, 0, 60)
         if self.vehicles is not None:
             _check_integer("vehicles", self.vehicles, 0, 40)
-        if not 0.1 <= self.fps <= 1000.0:
-            raise ValueError(f"fps is {self.fps!r}; it must be in 0.1..1000")
+        if isinstance(self.fps, bool) or not isinstance(self.fps, (int, float)) or not 0.1 <= self.fps <= 1000.0:
+            raise ValueError(f"fps is {self.fps!r}; it must be a number in 0.1..1000")
 
 
 @dataclass(frozen=True)

@@ -1,22 +1,18 @@
-"""Light and air on top of the drawn things: shadows, beams, glows, reflections, haze, smoke, bloom."""
+"""Light and air on top of the drawn things: shadows, beams, glows, reflections, haze, bloom."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from .brush import Canvas, Sprite
-from .camera import NEAR, Camera, Pose
-from .ground import GroundMap
-from .light import Light, Weather
-from .noise import Image, fractal_tile
-from .street import Street
-from .vehicles import Vehicle
-
-Points = NDArray[np.float64]
+from cldyn_core.data.synthetic.brush import Canvas, Sprite
+from cldyn_core.data.synthetic.camera import NEAR, Camera, Points, Pose
+from cldyn_core.data.synthetic.ground import GroundMap
+from cldyn_core.data.synthetic.images import Image, resized
+from cldyn_core.data.synthetic.light import Weather
+from cldyn_core.data.synthetic.shapes import Vehicle
 
 
 def haze(sprite: Sprite, weather: Weather) -> Sprite:
@@ -43,7 +39,10 @@ def _through_air(paint: Image, alpha: Image, depth: float | Image, weather: Weat
 
 
 def cast_shadow(canvas: Canvas, camera: Camera, weather: Weather, corners: Points, heat: float) -> None:
-    """Darkens the ground under and, by sun, beside a box of (8, 3) corners; `heat`: degrees it warms the ground below."""
+    """Darkens the ground under and, by sun, beside a box of (8, 3) corners.
+
+    `heat`: degrees by which it warms the ground below.
+    """
     foot = corners * np.array([1.0, 0.0, 1.0])
     _shade(canvas, camera, foot, 0.55, heat)
     sun = weather.sun_direction
@@ -65,7 +64,7 @@ def _shade(canvas: Canvas, camera: Camera, points: Points, strength: float, heat
     mask = np.zeros((high[1] - low[1], high[0] - low[0]), np.float32)
     at = np.clip((hull - low) * 16, -(2**24), 2**24)
     cv2.fillConvexPoly(mask, np.round(at).astype(np.int32), 1.0, cv2.LINE_8, 4)
-    mask = cv2.GaussianBlur(mask, (0, 0), soft)
+    mask = np.asarray(cv2.GaussianBlur(mask, (0, 0), soft), np.float32)
     region = slice(low[1], high[1]), slice(low[0], high[0])
     mask *= canvas.ground[region]
     canvas.paint[region][..., :3] *= (1 - strength * mask)[..., None]
@@ -92,7 +91,7 @@ def beam(canvas: Canvas, camera: Camera, ground: GroundMap, pose: Pose, vehicle:
     ahead, aside = x * sin + z * cos - reach, x * cos - z * sin
     power = np.exp(-((aside / (0.9 + 0.2 * np.maximum(ahead, 0))) ** 2)) * np.exp(-np.maximum(ahead, 0) / 8.0)
     power *= np.clip(ahead / 1.5, 0, 1)
-    large = cv2.resize(power.astype(np.float32), (int(high[0] - low[0]), int(high[1] - low[1])))
+    large = resized(power.astype(np.float32), *(high - low).tolist())
     large *= canvas.ground[rows, columns] * np.float32(1.0 * np.exp(-weather.fog_visible * max(0.0, pose.z)))
     color = np.array([1.0, 0.93, 0.8], np.float32)
     canvas.paint[rows, columns, :3] += ground.albedo[part, columns] * large[..., None] * color
@@ -101,7 +100,7 @@ def beam(canvas: Canvas, camera: Camera, ground: GroundMap, pose: Pose, vehicle:
 def glow(canvas: Canvas, at: Points, radius: float, color: Points, depth: float) -> None:
     """Adds a soft disc of light where nothing nearer stands."""
     reach = int(np.ceil(3 * radius)) + 1
-    x, y = int(round(at[0])), int(round(at[1]))
+    x, y = (int(value) for value in np.rint(at))
     height, width = canvas.depth.shape
     x0, x1, y0, y1 = max(0, x - reach), min(width, x + reach + 1), max(0, y - reach), min(height, y + reach + 1)
     if x0 >= x1 or y0 >= y1:
@@ -129,7 +128,9 @@ def streak(canvas: Canvas, camera: Camera, source: Points, color: Points, wet: f
     canvas.paint[y0:y1, x0:x1, :3] += shine[..., None] * (color * wet).astype(np.float32)
 
 
-def vehicle_lights(canvas: Canvas, camera: Camera, pose: Pose, vehicle: Vehicle, weather: Weather, dazzling: bool) -> None:
+def vehicle_lights(
+    canvas: Canvas, camera: Camera, pose: Pose, vehicle: Vehicle, weather: Weather, dazzling: bool
+) -> None:
     """Head and tail lights as the camera sees them, and their reflections."""
     if pose.z < 2.0:
         return
@@ -151,79 +152,15 @@ def vehicle_lights(canvas: Canvas, camera: Camera, pose: Pose, vehicle: Vehicle,
             streak(canvas, camera, world[0], color * 0.02, weather.wet)
 
 
-@dataclass(frozen=True)
-class Plume:
-    """Smoke that rises from a place and drifts: hides in the visible, hardly in the thermal image."""
-
-    x: float
-    z: float
-    wind: float
-    rise: float
-    size: float
-    density: float
-    color: Points
-    puffs: tuple[Image, ...]
-    life: float = 9.0
-
-    def alpha(self, camera: Camera, time: float) -> Image:
-        """(H, W) cover of the canvas; drawn at a third of its size."""
-        coarse = 3
-        shape = (camera.height // coarse + 1, camera.width // coarse + 1)
-        depth = np.zeros(shape, np.float32)
-        count = 14
-        for k in range(count):
-            age = (time / self.life + k / count) % 1.0
-            wobble = 0.8 * np.sin(0.9 * time + 2.4 * k)
-            place = np.array([[self.x + self.wind * age * self.life + wobble * age, 0.5 + self.rise * age, self.z]])
-            at = camera.project(place)[0] / coarse
-            radius = (0.35 + 1.3 * age) * self.size * camera.focal / self.z / coarse
-            _stamp(depth, self.puffs[k % len(self.puffs)], at, radius, self.density * np.sin(np.pi * age) ** 0.7)
-        return cv2.resize(1 - np.exp(-depth), (camera.width, camera.height), interpolation=cv2.INTER_LINEAR)
-
-    def drift(self, canvas: Canvas, camera: Camera, weather: Weather, time: float) -> None:
-        """Draws it before everything that stands behind."""
-        cover = self.alpha(camera, time) * np.clip((canvas.depth - self.z) / 1.5, 0, 1)
-        thermal = cover * np.float32(0.10)
-        canvas.paint[..., :3] *= (1 - cover)[..., None]
-        canvas.paint[..., :3] += cover[..., None] * self.color.astype(np.float32)
-        canvas.paint[..., 3] += thermal * (np.float32(weather.air_temperature + 3.0) - canvas.paint[..., 3])
-
-
-def make_plumes(street: Street, light: Light, rng: np.random.Generator) -> list[Plume]:
-    """Draws the smoke of a sequence."""
-    puffs = []
-    for _ in range(4):
-        v, u = np.mgrid[-1:1:64j, -1:1:64j]
-        puffs.append((np.clip(1.05 - np.hypot(u, v), 0, 1) * np.clip(0.75 + 0.4 * fractal_tile(64, 4, 4, rng), 0, 2)).astype(np.float32))
-    plumes = []
-    for _ in range(int(rng.integers(2, 4))):
-        z = rng.uniform(5, 22)
-        x = rng.uniform(-1, 1) * street.half + street.middle(z)
-        color = light.at(np.array([x, 2.0, z]), np.array([0.0, 0.6, -0.8])) * rng.uniform(0.5, 0.95)
-        plumes.append(Plume(x, z, rng.uniform(-0.9, 0.9), rng.uniform(1.5, 5.0), rng.uniform(1.6, 3.2), rng.uniform(0.6, 1.6),
-                            color, tuple(puffs)))  # fmt: skip
-    return plumes
-
-
-def _stamp(target: Image, puff: Image, at: Points, radius: float, strength: float) -> None:
-    size = 2 * max(1, int(radius))
-    x, y = int(at[0]) - size // 2, int(at[1]) - size // 2
-    x0, y0, x1, y1 = max(0, x), max(0, y), min(target.shape[1], x + size), min(target.shape[0], y + size)
-    if x0 >= x1 or y0 >= y1:
-        return
-    scaled = cv2.resize(puff, (size, size))
-    target[y0:y1, x0:x1] += np.float32(strength) * scaled[y0 - y : y1 - y, x0 - x : x1 - x]
-
-
 def bloom(radiance: Image, weather: Weather) -> Image:
     """Light that the lens and the air scatter around what is too bright; (H, W, 3) in and out."""
     over = np.clip(radiance - 0.9, 0, 60)
     height, width = radiance.shape[:2]
-    small = cv2.resize(over, (max(8, width // 4), max(8, height // 4)), interpolation=cv2.INTER_AREA)
-    unit = width / 640 * 1.0
+    small = resized(over, max(8, width // 4), max(8, height // 4), cv2.INTER_AREA)
+    unit = width / 640
     fog = 1 + 25 * min(weather.fog_visible, 0.06)
     veil = 2.2 if weather.glare == "headlamps" else 1.0
     wide = cv2.GaussianBlur(small, (0, 0), 14 * unit * fog) * 0.30 * veil
     spread = cv2.GaussianBlur(small, (0, 0), 1.2 * unit) * 0.16 + cv2.GaussianBlur(small, (0, 0), 4 * unit * fog) * 0.14
     line = cv2.GaussianBlur(small, (0, 0), sigmaX=9 * unit, sigmaY=0.5) * 0.06
-    return radiance + cv2.resize(spread + wide + line, (width, height))
+    return radiance + resized(np.asarray(spread + wide + line, np.float32), width, height)

@@ -3,32 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import numpy as np
 
-from .brush import Brush, Paint, Sprite
-from .camera import Camera
-from .config import SEMANTIC_CLASSES
-from .light import Light
-from .noise import Image
-from .street import Street
+from cldyn_core.data.synthetic.brush import Brush, Paint, Sprite
+from cldyn_core.data.synthetic.camera import Camera
+from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
+from cldyn_core.data.synthetic.images import Image
+from cldyn_core.data.synthetic.light import Light
+from cldyn_core.data.synthetic.street import Street
 
 LAMP, SIGN, VEGETATION, POLE = (SEMANTIC_CLASSES.index(n) for n in ("lamp", "sign", "vegetation", "pole"))
 SIGNAL_COLORS = ((1.0, 0.06, 0.03), (1.0, 0.5, 0.05), (0.1, 1.0, 0.55))
 
 
-def tree(camera: Camera, light: Light, street: Street, index: int, tile: Image, rng: np.random.Generator) -> Sprite | None:
+def tree(
+    camera: Camera, light: Light, street: Street, index: int, tile: Image, rng: np.random.Generator
+) -> Sprite | None:
     """One tree: leafy, conifer or autumn, made of clumps of leaves lit from above."""
     x, z, height, kind = street.trees[index]
     foot = np.array([x + street.middle(z), 0.0, z])
     scale = camera.focal / z
-    base, top = camera.project(np.array([foot, foot + [0, height, 0]]))
+    base, top = camera.project(np.array([foot, foot + np.array([0.0, height, 0.0])]))
     spread = height * (0.28 if kind == 1 else 0.42) * scale
-    brush = Brush(np.array([base + [spread * 1.2, 0], top - [spread * 1.2, spread * 0.2]]), (camera.height, camera.width))
+    reach = np.array([spread * 1.2, 0.0]), np.array([spread * 1.2, spread * 0.2])
+    brush = Brush(np.array([base + reach[0], top - reach[1]]), (camera.height, camera.width))
     if brush.empty:
         return None
     weather = light.weather
-    received = light.at(foot + [0, height * 0.5, -1.0], np.array([0.0, 0.5, -0.87]))
+    received = light.at(foot + np.array([0.0, height * 0.5, -1.0]), np.array([0.0, 0.5, -0.87]))
     trunk_top = base + (top - base) * 0.55
     width = max(0.5, 0.028 * height * scale)
     heat = weather.air_temperature + 0.15 * weather.sun_heating
@@ -67,12 +71,18 @@ def lamp_post(camera: Camera, light: Light, street: Street, index: int) -> Itera
     yield _pole(camera, light, post, 0.075, z)
     scale = camera.focal / z
     pixels = camera.project(head)
-    brush = Brush(np.array([pixels.min(axis=0) - scale * 0.2, pixels.max(axis=0) + scale * 0.2]), (camera.height, camera.width))
+    brush = Brush(
+        np.array([pixels.min(axis=0) - scale * 0.2, pixels.max(axis=0) + scale * 0.2]), (camera.height, camera.width)
+    )
     weather = light.weather
     on = weather.lamps_on
-    radiance = weather.lamp_color * (14.0 if weather.night else 5.0) if on else np.array([0.3, 0.3, 0.3]) * light.at(head[0], np.array([0, 1.0, 0]))
+    radiance = (
+        weather.lamp_color * (14.0 if weather.night else 5.0)
+        if on
+        else np.array([0.3, 0.3, 0.3]) * light.at(head[0], np.array([0, 1.0, 0]))
+    )
     heat = weather.air_temperature + (26.0 if on else 0.3 * weather.sun_heating)
-    brush.hull(pixels, np.full(2, max(0.7, 0.12 * scale)), Paint(*radiance.tolist(), heat))
+    brush.hull(pixels, np.full(2, max(0.7, 0.12 * scale)), Paint.of(radiance, heat))
     yield brush.sprite(z - 0.1, LAMP)
 
 
@@ -80,7 +90,7 @@ def traffic_light(camera: Camera, light: Light, street: Street, index: int) -> I
     """The pole and its arm, then the housing with three lenses."""
     pole_x, head_x, z, height, state = street.signals[index]
     post = np.array([[pole_x, 0, z], [pole_x, height + 0.3, z], [head_x, height + 0.3, z]])
-    yield _pole(camera, light, post + [street.middle(z), 0, 0], 0.07, z + 0.1)
+    yield _pole(camera, light, post + np.array([street.middle(z), 0.0, 0.0]), 0.07, z + 0.1)
     middle = np.array([head_x + street.middle(z), height, z])
     scale = camera.focal / z
     center = camera.project(middle[None])[0]
@@ -94,8 +104,8 @@ def traffic_light(camera: Camera, light: Light, street: Street, index: int) -> I
     for k in range(3):
         on = k == state
         color = np.array(SIGNAL_COLORS[k]) * (5.0 if weather.night else 2.2) if on else received * 0.06
-        at = center + [0, (k - 1) * size[1] * 0.6]
-        brush.hull(at[None], np.array([0.14 * scale]), Paint(*color.tolist(), heat + (9 if on else 0.5)))
+        at = center + np.array([0.0, (k - 1) * size[1] * 0.6])
+        brush.hull(at[None], np.array([0.14 * scale]), Paint.of(color, heat + (9 if on else 0.5)))
     yield brush.sprite(z, LAMP)
 
 
@@ -123,11 +133,13 @@ def road_sign(camera: Camera, light: Light, street: Street, index: int) -> Itera
 def _pole(camera: Camera, light: Light, line: np.ndarray, radius: float, z: float) -> Sprite | None:
     pixels = camera.project(line)
     width = max(0.4, radius * camera.focal / z)
-    brush = Brush(np.array([pixels.min(axis=0) - width - 1, pixels.max(axis=0) + width + 1]), (camera.height, camera.width))
+    brush = Brush(
+        np.array([pixels.min(axis=0) - width - 1, pixels.max(axis=0) + width + 1]), (camera.height, camera.width)
+    )
     received = light.at(line.mean(axis=0), np.array([0.0, 0.2, -0.98]))
     weather = light.weather
     paint = Paint.lit(np.array([0.16, 0.16, 0.17]), received, weather.air_temperature + 0.5 * weather.sun_heating - 0.8)
-    for start, end in zip(pixels, pixels[1:], strict=False):
+    for start, end in pairwise(pixels):
         brush.hull(np.array([start, end]), np.array([width, width * 0.75]), paint)
     brush.roundness(0.3, 0.2)
     return brush.sprite(z, POLE)

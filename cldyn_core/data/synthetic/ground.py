@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from .brush import Canvas
-from .camera import Camera
-from .config import SEMANTIC_CLASSES
-from .light import Light, Weather
-from .noise import Image, fractal_tile, sample
-from .street import Street
+from cldyn_core.data.synthetic.brush import Canvas
+from cldyn_core.data.synthetic.camera import Camera
+from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
+from cldyn_core.data.synthetic.images import Image
+from cldyn_core.data.synthetic.light import Light, Weather
+from cldyn_core.data.synthetic.noise import fractal_tile, sample
+from cldyn_core.data.synthetic.street import Street
 
 FAR = 500.0
 SKY, ROAD, SIDEWALK, VEGETATION = (SEMANTIC_CLASSES.index(n) for n in ("sky", "road", "sidewalk", "vegetation"))
@@ -58,12 +60,11 @@ def _sun(camera: Camera, weather: Weather, u: Image, v: Image) -> Image:
     x, y, z = weather.sun_direction
     column, row = camera.center + camera.focal * x / z, camera.horizon - camera.focal * y / z
     distance = np.hypot(u - column, v - row) / camera.focal
-    return (8.0 * (distance < 0.022) + 0.9 * np.exp(-distance / 0.05) + 0.25 * np.exp(-distance / 0.22)).astype(np.float32)
+    shine = 8.0 * (distance < 0.022) + 0.9 * np.exp(-distance / 0.05) + 0.25 * np.exp(-distance / 0.22)
+    return np.asarray(shine, np.float32)
 
 
-def paint_ground(
-    canvas: Canvas, camera: Camera, light: Light, street: Street, rng: np.random.Generator
-) -> GroundMap:
+def paint_ground(canvas: Canvas, camera: Camera, light: Light, street: Street, rng: np.random.Generator) -> GroundMap:
     """Asphalt, markings, kerbs, sidewalks and grass, with light pools, house shadows and a wet film."""
     weather = light.weather
     top = int(np.clip(np.ceil(camera.horizon + camera.focal * camera.y / FAR), 0, camera.height - 1))
@@ -97,8 +98,9 @@ def _ground_temperature(weather: Weather, surface: _Surface, warmth: Image, shad
 
 def _mirror(canvas: Canvas, camera: Camera, u: Image, v: Image) -> Image:
     """What a wet road reflects of the far scene: the sky upside down, smeared upright."""
-    flipped = cv2.remap(canvas.paint[..., :3], u, np.clip(2 * np.float32(camera.horizon) - v, 0, None), cv2.INTER_LINEAR)
-    return cv2.blur(flipped, (3, max(3, camera.height // 12)))
+    above = np.clip(2 * np.float32(camera.horizon) - v, 0, None)
+    flipped = cv2.remap(canvas.paint[..., :3], u, above, cv2.INTER_LINEAR)
+    return np.asarray(cv2.blur(flipped, (3, max(3, camera.height // 12))), np.float32)
 
 
 def _house_shadow(street: Street, weather: Weather, x: Image, z: Image) -> Image:
@@ -114,7 +116,7 @@ def _house_shadow(street: Street, weather: Weather, x: Image, z: Image) -> Image
         at = z + reach * sun[2]
         inside = (reach > 0) & (reach * sun[1] < house.height) & (at > house.z0) & (at < house.z1)
         total = np.maximum(total, inside)
-    return cv2.GaussianBlur(total.astype(np.float32), (0, 0), 1.2)
+    return np.asarray(cv2.GaussianBlur(total.astype(np.float32), (0, 0), 1.2), np.float32)
 
 
 class _Surface:
@@ -178,7 +180,7 @@ class _Surface:
         warmth = warmth - 0.9 * np.maximum(marks, center[..., 0]) + self._manholes(albedo)
         return np.maximum(albedo, 0.005), warmth.astype(np.float32)
 
-    def _pavement(self, fine: Image, middle: Image) -> Image:
+    def _pavement(self, fine: Image, middle: Image) -> NDArray[np.float64]:
         base = np.array([0.24, 0.225, 0.21]) * self.rng.uniform(0.7, 1.2)
         if self.rng.random() < 0.3:
             base = np.array([0.26, 0.16, 0.12])
@@ -199,7 +201,9 @@ class _Surface:
         street = self.street
         clear = np.ones_like(self.z)
         if street.junction:
-            clear *= 1 - self.band(self.z, street.junction - 1, street.junction + street.junction_width + 1, self.foot_z)
+            clear *= 1 - self.band(
+                self.z, street.junction - 1, street.junction + street.junction_width + 1, self.foot_z
+            )
         if street.crosswalk:
             clear *= 1 - self.band(self.z, street.crosswalk - 1.6, street.crosswalk + 4.0, self.foot_z)
         return clear * (self.z < 250)

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-from .brush import Canvas, Sprite
-from .camera import Camera
-from .config import SEMANTIC_CLASSES
-from .light import Light, Weather
-from .noise import Image, fractal_tile
-from .street import House, Street
+from cldyn_core.data.synthetic.brush import Canvas, Sprite
+from cldyn_core.data.synthetic.camera import Camera, Points
+from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
+from cldyn_core.data.synthetic.images import Image, resized
+from cldyn_core.data.synthetic.light import Light, Weather
+from cldyn_core.data.synthetic.noise import fractal_tile
+from cldyn_core.data.synthetic.street import House, Street
 
 BUILDING = SEMANTIC_CLASSES.index("building")
-WALLS = ((0.38, 0.34, 0.28), (0.30, 0.15, 0.10), (0.42, 0.41, 0.40), (0.22, 0.22, 0.24), (0.45, 0.38, 0.27), (0.33, 0.24, 0.19))
+WALLS = (
+    (0.38, 0.34, 0.28),
+    (0.30, 0.15, 0.10),
+    (0.42, 0.41, 0.40),
+    (0.22, 0.22, 0.24),
+    (0.45, 0.38, 0.27),
+    (0.33, 0.24, 0.19),
+)
 NEON = ((1.0, 0.05, 0.15), (0.1, 0.9, 0.35), (0.15, 0.4, 1.0), (1.0, 0.6, 0.1), (0.9, 0.9, 1.0), (1.0, 0.15, 0.7))
-Points = NDArray[np.float64]
 
 
 def skyline(street: Street, rng: np.random.Generator) -> list[House]:
@@ -26,7 +32,9 @@ def skyline(street: Street, rng: np.random.Generator) -> list[House]:
         width = rng.uniform(14, 40)
         if rng.random() < 0.7:
             z = rng.uniform(170, 320)
-            houses.append(House(0, x, z, z + width, rng.uniform(8, 45) * rng.uniform(0.5, 1.3), int(rng.integers(1 << 30))))
+            houses.append(
+                House(0, x, z, z + width, rng.uniform(8, 45) * rng.uniform(0.5, 1.3), int(rng.integers(1 << 30)))
+            )
         x += width * rng.uniform(0.7, 1.6)
     return sorted(houses, key=lambda house: -house.z0)
 
@@ -34,17 +42,25 @@ def skyline(street: Street, rng: np.random.Generator) -> list[House]:
 def paint_house(canvas: Canvas, camera: Camera, light: Light, street: Street, house: House) -> None:
     """Draws the visible walls of a house into the canvas."""
     if house.side == 0:
-        _wall(canvas, camera, light, house, np.array([house.x, house.z0]), np.array([house.x + house.z1 - house.z0, house.z0]), 1)
+        _wall(
+            canvas,
+            camera,
+            light,
+            house,
+            np.array([house.x, house.z0]),
+            np.array([house.x + house.z1 - house.z0, house.z0]),
+            1,
+        )
         return
     near = np.array([house.x + street.middle(house.z0), house.z0])
     far = np.array([house.x + street.middle(house.z1), house.z1])
     back = near + np.array([house.side * 14.0, 0.0])
     if near[1] > 1.5:
-        ends = (near, back) if house.side > 0 else (back, near)
-        _wall(canvas, camera, light, house, *ends, 1)
+        left, right = (near, back) if house.side > 0 else (back, near)
+        _wall(canvas, camera, light, house, left, right, 1)
     if (near[0] - camera.x) * house.side > 0.3:
-        ends = (far, near) if house.side > 0 else (near, far)
-        _wall(canvas, camera, light, house, *ends, 0)
+        left, right = (far, near) if house.side > 0 else (near, far)
+        _wall(canvas, camera, light, house, left, right, 0)
 
 
 def _wall(canvas: Canvas, camera: Camera, light: Light, house: House, left: Points, right: Points, gable: int) -> None:
@@ -66,19 +82,18 @@ def _wall(canvas: Canvas, camera: Camera, light: Light, house: House, left: Poin
     source = np.array([[0, rows], [0, 0], [columns, rows], [columns, 0]], np.float32) - 0.5
     target = ((pixels - low + 0.5) * 2 - 0.5).astype(np.float32)
     matrix = cv2.getPerspectiveTransform(source, target)
-    paint = cv2.warpPerspective(texture[0], matrix, tuple(size.tolist()), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+    drawn = cv2.warpPerspective(
+        texture[0], matrix, tuple(size.tolist()), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+    )
     mask = np.zeros((size[1], size[0]), np.float32)
     outline = np.clip(target[[0, 1, 3, 2]], -30000, 30000)
     cv2.fillConvexPoly(mask, np.round(outline * 16).astype(np.int32), 1.0, cv2.LINE_8, 4)
-    paint *= mask[..., None]
-    half = tuple((high - low).tolist())
+    shaped = np.asarray(drawn * mask[..., None], np.float32)
+    width, height = (high - low).tolist()
     column = np.arange(low[0], high[0]) - camera.center
-    depth = _wall_depth(camera, left, right, column)
-    sprite = Sprite(
-        cv2.resize(paint, half, interpolation=cv2.INTER_AREA), cv2.resize(mask, half, interpolation=cv2.INTER_AREA),
-        int(low[0]), int(low[1]), np.broadcast_to(depth[None], (half[1], half[0])).astype(np.float32), BUILDING,
-    )  # fmt: skip
-    canvas.add(sprite)
+    depth = np.broadcast_to(_wall_depth(camera, left, right, column)[None], (height, width)).astype(np.float32)
+    paint, cover = (resized(image, width, height, cv2.INTER_AREA) for image in (shaped, mask))
+    canvas.add(Sprite(paint, cover, int(low[0]), int(low[1]), depth, BUILDING))
 
 
 def _wall_depth(camera: Camera, left: Points, right: Points, column: Points) -> Points:
@@ -88,13 +103,15 @@ def _wall_depth(camera: Camera, left: Points, right: Points, column: Points) -> 
     return 1.0 / (share / right[1] + (1 - share) / left[1])
 
 
-def _illuminate(texture: tuple[Image, Image], light: Light, left: Points, right: Points, height: float, normal: Points) -> None:
+def _illuminate(
+    texture: tuple[Image, Image], light: Light, left: Points, right: Points, height: float, normal: Points
+) -> None:
     """Multiplies the albedo by the light on the wall and adds what shines by itself."""
     s, y = np.meshgrid(np.linspace(0, 1, 24), np.linspace(height, 0, 16))
     points = np.stack([left[0] + (right[0] - left[0]) * s, y, left[1] + (right[1] - left[1]) * s], axis=-1)
     received = light.at(points, normal).astype(np.float32)
     paint, glow = texture
-    paint[..., :3] *= cv2.resize(received, (paint.shape[1], paint.shape[0]))
+    paint[..., :3] *= resized(received, paint.shape[1], paint.shape[0])
     paint[..., :3] += glow
     if not light.weather.night:
         paint[..., 3] += light.weather.sun_heating * 0.7 * max(0.0, float(normal @ light.weather.sun_direction))
@@ -112,7 +129,7 @@ def _texture(
     warmth = shared.uniform(0.5, 2.0)
     paint = np.empty((rows, columns, 4), np.float32)
     glow = np.zeros((rows, columns, 3), np.float32)
-    tile = cv2.resize(fractal_tile(128, 4, 5, rng), (columns, rows))
+    tile = resized(fractal_tile(128, 4, 5, rng), columns, rows)
     paint[..., :3] = base * (1 + 0.08 * tile)[..., None]
     height = np.linspace(house.height, 0, rows, dtype=np.float32)[:, None]
     offset = warmth if weather.night else 0.35 * weather.sun_heating
@@ -134,8 +151,8 @@ def _texture(
 
 def _box(image: Image, scale: tuple[float, float], x: float, y: float, width: float, height: float) -> Image:
     """View of the pixels of a rectangle given by its middle and size in meters."""
-    x0, x1 = (int(round(max(0.0, (x + s * width / 2) * scale[0]))) for s in (-1, 1))
-    y0, y1 = (int(round(max(0.0, (y + s * height / 2) * scale[1]))) for s in (-1, 1))
+    x0, x1 = (round(max(0.0, (x + s * width / 2) * scale[0])) for s in (-1, 1))
+    y0, y1 = (round(max(0.0, (y + s * height / 2) * scale[1])) for s in (-1, 1))
     return image[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
 
 
@@ -188,7 +205,9 @@ def _shops(
         x += width + 0.1
 
 
-def _letters(glow: Image, scale: tuple[float, float], x: float, y: float, width: float, color: Points, rng: np.random.Generator) -> None:
+def _letters(
+    glow: Image, scale: tuple[float, float], x: float, y: float, width: float, color: Points, rng: np.random.Generator
+) -> None:
     """Shining marks that look like writing from a distance."""
     count = max(2, int(width / 0.75))
     for k in range(count):

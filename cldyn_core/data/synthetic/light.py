@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .camera import Camera
+from cldyn_core.data.synthetic.camera import Camera
 
 Color = NDArray[np.float64]
 
@@ -89,7 +89,7 @@ class Light:
 
     def _own_beams(self, points: Color, normals: Color) -> Color:
         x, y, z = points[..., 0] - self.camera.x, points[..., 1], np.maximum(points[..., 2], 0.5)
-        spread = np.exp(-((x / (0.42 * z + 1.2)) ** 2)) * np.exp(-np.maximum(y - 1.0, 0) ** 2 / (0.02 * z * z + 0.3))
+        spread = np.exp(-((x / (0.42 * z + 1.2)) ** 2)) * np.exp(-(np.maximum(y - 1.0, 0) ** 2) / (0.02 * z * z + 0.3))
         facing = np.clip(-normals[..., 2] + 0.35 * normals[..., 1], 0.1, 1.0)
         power = self.weather.own_headlamps * spread * facing * np.exp(-z / 24.0) * (1 - np.exp(-z / 5.0))
         return power[..., None] * rgb(1.0, 0.95, 0.85)

@@ -1,35 +1,20 @@
-"""Pedestrians and riders as limbs on a skeleton, and motorcycles and bicycles, in (forward, right, up) meters."""
+"""Pedestrians and riders as limbs on a skeleton, in (forward, right, up) meters."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .brush import Brush, Paint, Sprite
-from .camera import NEAR, Camera, Pose
-from .light import Light, Weather
-from .noise import Image
+from cldyn_core.data.synthetic.brush import Paint, Sprite
+from cldyn_core.data.synthetic.camera import Camera, Points, Pose
+from cldyn_core.data.synthetic.images import Image
+from cldyn_core.data.synthetic.light import Light, Weather
+from cldyn_core.data.synthetic.limbs import CLOTHES, Figure, Part, draw_figure, part
 
-Points = NDArray[np.float64]
-
-CLOTHES = (
-    (0.02, 0.02, 0.025), (0.03, 0.04, 0.08), (0.15, 0.15, 0.16), (0.55, 0.55, 0.55), (0.35, 0.04, 0.04),
-    (0.06, 0.12, 0.35), (0.10, 0.16, 0.08), (0.55, 0.40, 0.08), (0.30, 0.20, 0.12), (0.05, 0.25, 0.22),
-)  # fmt: skip
 SKIN = ((0.50, 0.32, 0.23), (0.38, 0.22, 0.15), (0.16, 0.09, 0.06))
 SKIN_TEMPERATURE = 33.5
-
-
-@dataclass(frozen=True)
-class Part:
-    """The convex hull of balls: (n, 3) centers, (n,) radii, of a material, with its degrees above the material's own."""
-
-    centers: Points
-    radii: Points
-    material: str
-    heat: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -47,17 +32,6 @@ class Person:
     stride: float
     phase: float
     helmet: bool = False
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """A motorcycle, scooter or bicycle."""
-
-    kind: str
-    """"motorcycle" or "bicycle"."""
-    color: Points
-    running: bool
-    length: float
 
 
 def make_person(rng: np.random.Generator, child: bool = False, helmet: bool = False) -> Person:
@@ -78,91 +52,53 @@ def make_person(rng: np.random.Generator, child: bool = False, helmet: bool = Fa
     )  # fmt: skip
 
 
-def make_cycle(kind: str, rng: np.random.Generator, running: bool) -> Cycle:
-    """A random two-wheeler."""
-    color = np.array(CLOTHES[rng.integers(10)]) * 1.4
-    return Cycle(kind, color, running, rng.uniform(1.7, 2.1) if kind == "motorcycle" else rng.uniform(1.6, 1.75))
-
-
 def draw_person(person: Person, pose: Pose, camera: Camera, light: Light, tile: Image, semantic: int) -> Sprite | None:
-    """A pedestrian, walking when the pose moves."""
+    """A pedestrian, walking when the pose moves; None when out of view."""
     swing = 2 * np.pi * pose.distance / person.stride + person.phase
     stride = 0.0 if pose.speed < 0.05 else min(1.0, 0.5 + pose.speed / 2.5)
-    return _draw(_walking(person, swing, stride), person, None, pose, camera, light, tile, semantic)
+    figure = _figure(person, _walking(person, swing, stride), light.weather)
+    return draw_figure(figure, pose, camera, light, tile, semantic)
 
 
-def draw_rider(person: Person, cycle: Cycle, pose: Pose, camera: Camera, light: Light, tile: Image, semantic: int) -> Sprite | None:
-    """Somebody sitting on a two-wheeler."""
-    turn = pose.distance / 1.2 if cycle.kind == "bicycle" else None
-    return _draw(_riding(person, turn), person, None, pose, camera, light, tile, semantic)
+def draw_rider(
+    person: Person, pedals: bool, pose: Pose, camera: Camera, light: Light, tile: Image, semantic: int
+) -> Sprite | None:
+    """Somebody sitting on a bicycle (`pedals`) or a motorcycle; None when out of view."""
+    turn = pose.distance / 1.2 if pedals else None
+    figure = _figure(person, _riding(person, turn), light.weather)
+    sprite = draw_figure(figure, pose, camera, light, tile, semantic)
+    # The saddle is as far away as who sits on it: only what is nearer is drawn over it.
+    return None if sprite is None else replace(sprite, depth=pose.z - 0.05)
 
 
-def draw_cycle(cycle: Cycle, pose: Pose, camera: Camera, light: Light, tile: Image, semantic: int) -> Sprite | None:
-    """A two-wheeler without its rider."""
-    parts = _motorcycle(cycle) if cycle.kind == "motorcycle" else _bicycle(cycle)
-    return _draw(parts, None, cycle, pose, camera, light, tile, semantic)
-
-
-def _draw(
-    parts: list[Part], person: Person | None, cycle: Cycle | None, pose: Pose, camera: Camera, light: Light,
-    tile: Image, semantic: int,
-) -> Sprite | None:  # fmt: skip
-    scale = person.height / 1.75 if person and person.height < 1.5 else 1.0
-    worlds = [pose.to_world(part.centers * scale) for part in parts]
-    if min(world[:, 2].min() for world in worlds) < NEAR + 0.4:
-        return None
-    pixels = [camera.project(world) for world in worlds]
-    radii = [part.radii * scale * camera.focal / world[:, 2] for part, world in zip(parts, worlds, strict=True)]
-    low = np.min([(p - r[:, None]).min(axis=0) for p, r in zip(pixels, radii, strict=True)], axis=0)
-    high = np.max([(p + r[:, None]).max(axis=0) for p, r in zip(pixels, radii, strict=True)], axis=0)
-    brush = Brush(np.array([low, high]), (camera.height, camera.width))
-    if brush.empty:
-        return None
-    toward = np.array([camera.x - pose.x, 1.0, -pose.z])
-    received = light.at(np.array([pose.x, 1.1, pose.z]), toward / np.linalg.norm(toward))
-    received = received + light.weather.sun * 0.25
-    for index in sorted(range(len(parts)), key=lambda i: -worlds[i][:, 2].mean()):
-        part = parts[index]
-        paint = _material(part, person, cycle, received, light.weather)
-        brush.hull(pixels[index], np.maximum(radii[index], 0.35), paint)
-    brush.roundness(0.45 if person else 0.2, 3.0 if person else 1.0)
-    brush.grain(tile, 0.10, 0.35)
-    return brush.sprite(pose.z, semantic)
-
-
-def _material(part: Part, person: Person | None, cycle: Cycle | None, received: Points, weather: Weather) -> Paint:
+def _figure(person: Person, parts: list[Part], weather: Weather) -> Figure:
     air = weather.air_temperature
-    if person is not None:
-        insulation = {"skin": 0.0, "top": person.insulation, "legs": person.insulation * 0.9, "hair": 0.35, "shoe": 0.6,
-                      "pack": 0.8, "helmet": 0.6}[part.material]  # fmt: skip
-        surface = max(air + 0.5, SKIN_TEMPERATURE if air > 5 else SKIN_TEMPERATURE - 2)
+    surface = max(air + 0.5, SKIN_TEMPERATURE if air > 5 else SKIN_TEMPERATURE - 2)
+    insulations = {"skin": 0.0, "top": person.insulation, "legs": person.insulation * 0.9, "hair": 0.35, "shoe": 0.6,
+                   "pack": 0.8, "helmet": 0.6}  # fmt: skip
+
+    def paint(limb: Part, received: Points) -> Paint:
+        insulation = insulations[limb.material]
         temperature = surface - insulation * (surface - air) + weather.sun_heating * 0.25 * (insulation > 0)
-        return Paint.lit(person.colors[part.material], received, temperature + part.heat)
-    assert cycle is not None
-    albedo = {"body": cycle.color, "metal": np.array([0.3, 0.3, 0.3]), "lens": np.array([0.6, 0.6, 0.55]),
-              "red": np.array([0.35, 0.02, 0.02])}.get(part.material, np.array([0.025, 0.025, 0.025]))  # fmt: skip
-    base = air + weather.sun_heating * 0.6 - (1.5 if weather.night else 0.0)
-    return Paint.lit(albedo, received, base + (part.heat if cycle.running else 0.0))
+        return Paint.lit(person.colors[limb.material], received, temperature + limb.heat)
 
-
-def _part(material: str, *balls: tuple[float, float, float, float], heat: float = 0.0) -> Part:
-    values = np.array(balls)
-    return Part(values[:, :3], values[:, 3], material, heat)
+    # Adults differ in height by their skeleton, children are adults made smaller.
+    return Figure(parts, paint, (0.45, 3.0), person.height / 1.75 if person.height < 1.5 else 1.0)
 
 
 def _head(person: Person, a: float, c: float) -> list[Part]:
     top = "helmet" if person.helmet else "hair"
     size = 0.125 if person.helmet else 0.105
     return [
-        _part("skin", (a, 0, c - 0.2, 0.055), (a + 0.01, 0, c - 0.06, 0.055)),
-        _part(top, (a - 0.025, 0, c + 0.035, size), (a - 0.04, 0, c - 0.01, size * 0.9)),
-        _part("skin", (a + 0.035, 0, c - 0.005, 0.082), (a + 0.045, 0, c - 0.06, 0.06), heat=0.8),
+        part("skin", (a, 0, c - 0.2, 0.055), (a + 0.01, 0, c - 0.06, 0.055)),
+        part(top, (a - 0.025, 0, c + 0.035, size), (a - 0.04, 0, c - 0.01, size * 0.9)),
+        part("skin", (a + 0.035, 0, c - 0.005, 0.082), (a + 0.045, 0, c - 0.06, 0.06), heat=0.8),
     ]
 
 
 def _limb(material: str, points: list[Points], radii: tuple[float, ...], heat: float = 0.0) -> list[Part]:
-    pairs = zip(points, points[1:], radii, radii[1:], strict=False)
-    return [_part(material, (*p, r), (*q, s), heat=heat) for p, q, r, s in pairs]
+    balls = [(float(a), float(b), float(c), r) for (a, b, c), r in zip(points, radii, strict=True)]
+    return [part(material, start, end, heat=heat) for start, end in pairwise(balls)]
 
 
 def _walking(person: Person, swing: float, stride: float) -> list[Part]:
@@ -185,23 +121,34 @@ def _walking(person: Person, swing: float, stride: float) -> list[Part]:
         elbow = joint + 0.28 * tall * np.array([np.sin(arm), side * 0.12, -np.cos(arm)])
         wrist = elbow + 0.25 * tall * np.array([np.sin(arm + 0.35), 0, -np.cos(arm + 0.35)])
         parts += _limb("top", [joint, elbow, wrist], (0.065 * g, 0.052, 0.042), heat=-1.0)
-        parts.append(_part("skin", (*(wrist + np.array([0.02, 0, -0.05])), 0.042), heat=-1.5))
+        parts.append(part("skin", (*(wrist + np.array([0.02, 0, -0.05])), 0.042), heat=-1.5))
         if person.bag and side > 0:
-            parts.append(_part("pack", (wrist[0], side * 0.28, wrist[2] - 0.2, 0.1), (wrist[0], side * 0.28, wrist[2] - 0.4, 0.12)))
+            parts.append(
+                part(
+                    "pack", (wrist[0], side * 0.28, wrist[2] - 0.2, 0.1), (wrist[0], side * 0.28, wrist[2] - 0.4, 0.12)
+                )
+            )
     parts += _torso(person, 0.0, 0.0, hip, shoulder)
     if person.coat:
-        parts.append(_part("top", (0, -0.1 * g, hip, 0.12 * g), (0, 0.1 * g, hip, 0.12 * g),
+        parts.append(part("top", (0, -0.1 * g, hip, 0.12 * g), (0, 0.1 * g, hip, 0.12 * g),
                            (0.03, -0.12, hip - 0.3, 0.1), (-0.03, 0.12, hip - 0.3, 0.1), heat=-1.5))  # fmt: skip
     if person.backpack:
-        parts.append(_part("pack", (-0.17, -0.08, shoulder - 0.05, 0.1), (-0.2, 0.08, shoulder - 0.05, 0.1), (-0.2, 0, hip + 0.12, 0.13)))
+        parts.append(
+            part(
+                "pack",
+                (-0.17, -0.08, shoulder - 0.05, 0.1),
+                (-0.2, 0.08, shoulder - 0.05, 0.1),
+                (-0.2, 0, hip + 0.12, 0.13),
+            )
+        )
     return parts + _head(person, 0.02, head)
 
 
 def _torso(person: Person, low: float, high: float, hip: float, shoulder: float) -> list[Part]:
     g = person.girth
     return [
-        _part("legs", (low, -0.07 * g, hip, 0.11 * g), (low, 0.07 * g, hip, 0.11 * g)),
-        _part("top", (low, -0.07 * g, hip + 0.06, 0.1 * g), (low, 0.07 * g, hip + 0.06, 0.1 * g),
+        part("legs", (low, -0.07 * g, hip, 0.11 * g), (low, 0.07 * g, hip, 0.11 * g)),
+        part("top", (low, -0.07 * g, hip + 0.06, 0.1 * g), (low, 0.07 * g, hip + 0.06, 0.1 * g),
               (high, -0.15 * g, shoulder - 0.03, 0.075 * g), (high, 0.15 * g, shoulder - 0.03, 0.075 * g),
               (high, 0, shoulder - 0.06, 0.11 * g), heat=0.6),
     ]  # fmt: skip
@@ -218,50 +165,10 @@ def _riding(person: Person, pedal: float | None) -> list[Part]:
         middle = (start + foot) / 2
         knee = np.array([middle[0] + 0.26, side * 0.2, middle[2] + 0.12])
         parts += _limb("legs", [start, knee, foot], (0.1, 0.072, 0.05))
-        parts.append(_part("shoe", (*foot, 0.05), (foot[0] + 0.13, foot[1], foot[2] - 0.02, 0.04)))
+        parts.append(part("shoe", (*foot, 0.05), (foot[0] + 0.13, foot[1], foot[2] - 0.02, 0.04)))
         joint = np.array([0.0, side * 0.2, shoulder - 0.03])
         hand = np.array([0.48, side * 0.3, 1.05])
         elbow = (joint + hand) / 2 + np.array([-0.05, side * 0.08, -0.06])
         parts += _limb("top", [joint, elbow, hand], (0.065, 0.055, 0.042), heat=-0.5)
-        parts.append(_part("skin", (*hand, 0.045), heat=-2.0))
+        parts.append(part("skin", (*hand, 0.045), heat=-2.0))
     return parts + _head(person, 0.06, shoulder + 0.25)
-
-
-def _wheel(a: float, radius: float, half: float, heat: float) -> Part:
-    angle = np.arange(10) * 2 * np.pi / 10
-    ring = np.stack([a + (radius - half) * np.cos(angle), np.zeros(10), radius + (radius - half) * np.sin(angle)], axis=1)
-    return Part(ring, np.full(10, half), "dark", heat)
-
-
-def _motorcycle(cycle: Cycle) -> list[Part]:
-    f = cycle.length / 2 - 0.3
-    parts = [_wheel(f, 0.3, 0.06, 6), _wheel(-f, 0.3, 0.07, 9)]
-    parts += [
-        _part("metal", (f, -0.07, 0.3, 0.035), (f - 0.22, -0.07, 0.9, 0.04)),
-        _part("metal", (f, 0.07, 0.3, 0.035), (f - 0.22, 0.07, 0.9, 0.04)),
-        _part("dark", (0.16, 0, 0.38, 0.15), (-0.14, 0, 0.36, 0.16), heat=32),
-        _part("metal", (0.05, 0.15, 0.28, 0.045), (-f, 0.17, 0.36, 0.06), heat=40),
-        _part("body", (0.3, 0, 0.74, 0.12), (-0.02, 0, 0.68, 0.13), heat=8),
-        _part("dark", (-0.08, 0, 0.75, 0.1), (-f + 0.05, 0, 0.78, 0.1), heat=3),
-        _part("body", (-f + 0.1, 0, 0.68, 0.09), (-f - 0.12, 0, 0.78, 0.06)),
-        _part("dark", (f - 0.28, -0.34, 1.0, 0.03), (f - 0.24, 0, 0.98, 0.04), (f - 0.28, 0.34, 1.0, 0.03)),
-        _part("body", (f - 0.14, 0, 0.86, 0.13), (f - 0.1, 0, 0.72, 0.1)),
-        _part("lens", (f - 0.03, 0, 0.86, 0.075), heat=6),
-        _part("red", (-f - 0.18, 0, 0.74, 0.04), heat=2),
-    ]
-    return parts
-
-
-def _bicycle(cycle: Cycle) -> list[Part]:
-    f = cycle.length / 2 - 0.33
-    saddle, crank, head = (-0.2, 0.0, 0.92), (-0.02, 0.0, 0.3), (f - 0.18, 0.0, 0.9)
-    tube = 0.018
-    lines = [(saddle, crank), (saddle, head), (crank, head), ((-f, 0.0, 0.33), saddle), ((-f, 0.0, 0.33), crank), ((f, 0.0, 0.33), head)]
-    parts = []
-    for a in (f, -f):
-        rim = [(a + 0.31 * np.cos(t), 0.0, 0.33 + 0.31 * np.sin(t)) for t in np.arange(15) * 2 * np.pi / 14]
-        parts += [_part("dark", (*p, 0.018), (*q, 0.018)) for p, q in zip(rim, rim[1:], strict=False)]
-    parts += [_part("body", (*p, tube), (*q, tube)) for p, q in lines]
-    parts.append(_part("dark", (-0.3, 0, 0.95, 0.05), (-0.1, 0, 0.96, 0.03)))
-    parts.append(_part("metal", (f - 0.1, -0.28, 1.04, 0.02), (f - 0.2, 0, 1.0, 0.025), (f - 0.1, 0.28, 1.04, 0.02)))
-    return parts

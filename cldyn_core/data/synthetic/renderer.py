@@ -3,41 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ...types import M3FD_CLASSES
-from . import effects, furniture
-from .brush import Canvas, Sprite
-from .camera import Camera, Pose
-from .config import SEMANTIC_CLASSES, RenderedFrame, SceneConfig
-from .ground import paint_ground, paint_sky
-from .houses import paint_house, skyline
-from .light import Light, make_weather
-from .noise import fractal_tile
-from .people import Cycle, Person, draw_cycle, draw_person, draw_rider
-from .sensors import make_thermal, make_visible
-from .street import make_camera, make_street
-from .traffic import Actor, make_traffic
-from .vehicles import Vehicle, bounds, draw_vehicle
+from cldyn_core.data.synthetic import effects, furniture
+from cldyn_core.data.synthetic.brush import Canvas, Sprite
+from cldyn_core.data.synthetic.camera import Pose
+from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES, RenderedFrame, SceneConfig
+from cldyn_core.data.synthetic.cycles import Cycle, draw_cycle
+from cldyn_core.data.synthetic.ground import paint_ground, paint_sky
+from cldyn_core.data.synthetic.houses import paint_house, skyline
+from cldyn_core.data.synthetic.light import Light, make_weather
+from cldyn_core.data.synthetic.noise import fractal_tile
+from cldyn_core.data.synthetic.people import Person, draw_person, draw_rider
+from cldyn_core.data.synthetic.sensors import make_thermal, make_visible
+from cldyn_core.data.synthetic.shapes import Vehicle, bounds
+from cldyn_core.data.synthetic.smoke import Plume, make_plumes
+from cldyn_core.data.synthetic.street import make_camera, make_street
+from cldyn_core.data.synthetic.traffic import Actor, make_traffic
+from cldyn_core.data.synthetic.truth import LABELS, Instance, ground_truth
+from cldyn_core.data.synthetic.vehicles import draw_vehicle
 
-MIN_BOX, MIN_VISIBLE = 6, 0.3
 PERSON, MOTORCYCLE, BICYCLE = (SEMANTIC_CLASSES.index(n) for n in ("person", "motorcycle", "bicycle"))
-LABELS = {"person": 0, "car": 1, "bus": 2, "lamp": 3, "motorcycle": 4, "truck": 5}
-
-
-@dataclass(frozen=True)
-class Instance:
-    """One object with a box: where its pixels are on the canvas, hidden ones included."""
-
-    label: int | None
-    sprite: Sprite
-    prominence: float
-    """Weight of its size when the salient objects are chosen; 0: never."""
 
 
 def render_sequence(config: SceneConfig) -> Iterator[RenderedFrame]:
@@ -65,7 +55,7 @@ class Scene:
         self.light = Light(self.weather, self.camera, self.street.lamp_heads())
         self.tile = fractal_tile(128, 6, 5, rng[3])
         self.actors = make_traffic(config, self.street, self.camera, self.weather, rng[4])
-        self.plumes = effects.make_plumes(self.street, self.light, rng[5]) if self.weather.smoke else []
+        self.plumes = make_plumes(self.street, self.light, rng[5]) if self.weather.smoke else []
         self.pan = rng[6].uniform([0, 0.1, 0], [1, 0.45, 6.28])
         self.still_instances: list[Instance] = []
         self.backdrop = self._backdrop(rng[7])
@@ -118,7 +108,10 @@ class Scene:
 
     def _tree_shadows(self, canvas: Canvas) -> None:
         for x, z, height, _ in self.street.trees:
-            corners = np.array([[x + i * height * 0.2, k * height, z + j * height * 0.2] for i in (-1, 1) for j in (-1, 1) for k in (0.5, 1)])
+            half = height * 0.2
+            corners = np.array(
+                [[x + i, k * height, z + j] for i in (-half, half) for j in (-half, half) for k in (0.5, 1)]
+            )
             corners[:, 0] += self.street.middle(z)
             if self.weather.sun.max() > 0.25:
                 effects.cast_shadow(canvas, self.camera, self.weather, corners, 0.0)
@@ -140,8 +133,8 @@ class Scene:
         model, view = actor.model, (self.camera, self.light, self.tile)
         drawn: list[tuple[int | None, Sprite | None, float]] = []
         if isinstance(model, Vehicle):
-            semantic = SEMANTIC_CLASSES.index(model.kind)
-            drawn.append((LABELS[model.kind], draw_vehicle(model, pose, *view, semantic), 0.7 if model.running else 0.0))
+            vehicle = draw_vehicle(model, pose, *view, SEMANTIC_CLASSES.index(model.kind))
+            drawn.append((LABELS[model.kind], vehicle, 0.7 if model.running else 0.0))
         elif isinstance(model, Person):
             drawn.append((LABELS["person"], draw_person(model, pose, *view, PERSON), 2.0))
         else:
@@ -149,7 +142,7 @@ class Scene:
             cycle = draw_cycle(model, pose, *view, MOTORCYCLE if powered else BICYCLE)
             drawn.append((LABELS["motorcycle"] if powered else None, cycle, 1.5 if model.running else 0.0))
             if actor.rider:
-                drawn.append((LABELS["person"], draw_rider(actor.rider, model, pose, *view, PERSON), 2.0))
+                drawn.append((LABELS["person"], draw_rider(actor.rider, not powered, pose, *view, PERSON), 2.0))
         return [Instance(label, sprite, weight) for label, sprite, weight in drawn if sprite is not None]
 
     def frame(self, index: int) -> RenderedFrame:
@@ -165,7 +158,7 @@ class Scene:
         crop = self._crop(rounded)
         counts = self.thermal.measure(np.ascontiguousarray(paint[..., 3]), rng)
         radiance = effects.bloom(np.ascontiguousarray(paint[..., :3]), self.weather)
-        boxes, labels, saliency = self._truth(instances, canvas.instance[crop], rounded)
+        boxes, labels, saliency = ground_truth(instances, canvas.instance[crop], rounded)
         return RenderedFrame(
             self.visible.expose(radiance, rng), self.thermal.display(counts), counts, boxes, labels,
             canvas.semantic[crop].copy(), saliency, time,
@@ -176,19 +169,22 @@ class Scene:
         poses = [(actor, actor.path(time)) for actor in self.actors if actor.moving]
         for actor, pose in poses:
             self._shadow(canvas, actor, pose)
-            if self.weather.headlamps and self.weather.night and isinstance(actor.model, Vehicle) and actor.model.running:
+            lit = self.weather.headlamps and self.weather.night
+            if lit and isinstance(actor.model, Vehicle) and actor.model.running:
                 effects.beam(canvas, self.camera, self.ground, pose, actor.model, self.weather)
+        layers: list[tuple[float, tuple[Actor, Pose] | Plume]] = [(pose.z, (actor, pose)) for actor, pose in poses]
+        layers += [(plume.z, plume) for plume in self.plumes]
         found: list[Instance] = []
-        items = sorted([*poses, *((plume, None) for plume in self.plumes)], key=lambda i: -(i[1].z if i[1] else i[0].z))
-        for thing, pose in items:
-            if isinstance(thing, effects.Plume):
+        for _, thing in sorted(layers, key=lambda layer: -layer[0]):
+            if isinstance(thing, Plume):
                 thing.drift(canvas, self.camera, self.weather, time)
                 continue
-            for instance in self._draw(thing, pose):
+            actor, pose = thing
+            for instance in self._draw(actor, pose):
                 found.append(instance)
                 canvas.add(effects.haze(instance.sprite, self.weather), len(self.still_instances) + len(found))
             if self.weather.headlamps:
-                self._lights(canvas, thing, pose)
+                self._lights(canvas, actor, pose)
         return found
 
     def _lights(self, canvas: Canvas, actor: Actor, pose: Pose) -> None:
@@ -197,7 +193,8 @@ class Scene:
         elif isinstance(actor.model, Cycle) and actor.model.running and pose.z > 2 and actor.model.kind == "motorcycle":
             ahead = np.cos(pose.heading) < 0
             lamp = pose.to_world(np.array([[0.75, 0.0, 0.86] if ahead else [-0.9, 0.0, 0.74]]))
-            color = np.array([16.0, 15.0, 12.0] if ahead else [2.0, 0.1, 0.06]) * (0.1 + 0.9 * abs(np.cos(pose.heading)))
+            color = np.array([16.0, 15.0, 12.0] if ahead else [2.0, 0.1, 0.06])
+            color *= 0.1 + 0.9 * abs(np.cos(pose.heading))
             radius = max(0.7, 0.05 * self.camera.focal / pose.z)
             effects.glow(canvas, self.camera.project(lamp)[0], radius, color, pose.z - 2)
 
@@ -212,43 +209,7 @@ class Scene:
     def _crop(self, corner: tuple[int, int]) -> tuple[slice, slice]:
         return slice(corner[1], corner[1] + self.config.height), slice(corner[0], corner[0] + self.config.width)
 
-    def _truth(
-        self, instances: list[Instance], seen: NDArray[np.uint8], corner: tuple[int, int]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64], NDArray[np.uint8]]:
-        """Boxes, labels and the salient pixels from the masks of the objects."""
-        boxes, labels, scores = [], [], {}
-        visible = np.bincount(seen.ravel(), minlength=len(instances) + 1)
-        height, width = seen.shape
-        for number, instance in enumerate(instances, start=1):
-            box, area = _extent(instance.sprite, corner, width, height)
-            if not area or visible[number] < MIN_VISIBLE * area or max(box[2] - box[0], box[3] - box[1]) < MIN_BOX:
-                continue
-            if min(box[2] - box[0], box[3] - box[1]) < 3:
-                continue
-            scores[number] = np.sqrt(visible[number]) * instance.prominence
-            if instance.label is not None:
-                boxes.append(box)
-                labels.append(instance.label)
-        best = max(scores.values(), default=0.0)
-        chosen = [number for number, score in scores.items() if score > 0 and score >= 0.35 * best]
-        saliency = np.where(np.isin(seen, chosen), np.uint8(255), np.uint8(0)) if chosen else np.zeros_like(seen)
-        return np.array(boxes, np.float32).reshape(-1, 4), np.array(labels, np.int64), saliency
-
-
-def _extent(sprite: Sprite, corner: tuple[int, int], width: int, height: int) -> tuple[tuple[int, int, int, int], int]:
-    """Box in the image (x1, y1, x2, y2; ends excluded) of the sprite's solid pixels, and their number."""
-    x, y = sprite.x - corner[0], sprite.y - corner[1]
-    solid = sprite.alpha[max(0, -y) : max(0, height - y), max(0, -x) : max(0, width - x)] > 0.5
-    rows, columns = np.flatnonzero(solid.any(axis=1)), np.flatnonzero(solid.any(axis=0))
-    if not len(rows):
-        return (0, 0, 0, 0), 0
-    left, top = max(0, x), max(0, y)
-    return (left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1), int(solid.sum())
-
 
 @lru_cache(maxsize=2)
 def _scene(config: SceneConfig) -> Scene:
     return Scene(config)
-
-
-assert len(M3FD_CLASSES) == len(LABELS)

@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .light import Weather
-from .noise import Image, fractal_tile
+from cldyn_core.data.synthetic.images import Image, resized
+from cldyn_core.data.synthetic.light import Weather
+from cldyn_core.data.synthetic.noise import fractal_tile
 
 KELVIN = 273.15
 
@@ -50,8 +51,8 @@ class ThermalSensor:
 
     def measure(self, temperature: Image, rng: np.random.Generator) -> NDArray[np.uint16]:
         """(H, W) Celsius to hundredths of a kelvin."""
-        return to_counts(blurred(temperature, self.blur) + self.pattern
-                         + self.noise * rng.standard_normal(temperature.shape, dtype=np.float32))  # fmt: skip
+        noise = self.noise * rng.standard_normal(temperature.shape, dtype=np.float32)
+        return to_counts(blurred(temperature, self.blur) + self.pattern + noise)
 
     def display(self, counts: NDArray[np.uint16]) -> NDArray[np.uint8]:
         """White-hot 8-bit picture."""
@@ -71,17 +72,20 @@ def blurred(temperature: Image, sigma: float) -> Image:
 
 def make_visible(weather: Weather, width: int, height: int, rng: np.random.Generator) -> VisibleSensor:
     """Draws the visible camera."""
-    return VisibleSensor(weather, _vignette(width, height, rng.uniform(0.1, 0.3)), rng.uniform(0.45, 0.75) * max(0.6, width / 640))
+    vignette = _vignette(width, height, rng.uniform(0.1, 0.3))
+    return VisibleSensor(weather, vignette, rng.uniform(0.45, 0.75) * max(0.6, width / 640))
 
 
 def make_thermal(still: Image, hottest: float, rng: np.random.Generator) -> ThermalSensor:
     """Draws the thermal core; its curve suits the empty scene `still` (Celsius) and objects up to `hottest`."""
     height, width = still.shape
     columns = rng.standard_normal(width, dtype=np.float32) * np.float32(rng.uniform(0.03, 0.09))
-    pattern = columns[None] + 0.6 * (_vignette(width, height, 0.5) - 1) + 0.12 * cv2.resize(fractal_tile(64, 2, 3, rng), (width, height))
+    uneven = resized(fractal_tile(64, 2, 3, rng), width, height)
+    pattern = columns[None] + 0.6 * (_vignette(width, height, 0.5) - 1) + 0.12 * uneven
     levels = np.linspace(0, 1, 65)
-    quantiles = np.quantile(cv2.resize(still, (160, 120), interpolation=cv2.INTER_AREA), levels)
-    low, high = float(quantiles[1]) - rng.uniform(0.5, 4.0), max(float(quantiles[-3]) + 2.0, hottest + rng.uniform(-1.5, 3.0))
+    quantiles = np.quantile(resized(still, 160, 120, cv2.INTER_AREA), levels)
+    low = float(quantiles[1]) - rng.uniform(0.5, 4.0)
+    high = max(float(quantiles[-3]) + 2.0, hottest + rng.uniform(-1.5, 3.0))
     celsius = np.arange(65536) / 100.0 - KELVIN
     linear = np.clip((celsius - low) / (high - low), 0, 1)
     equalized = np.interp(celsius, quantiles + np.arange(65) * 1e-6, levels)
@@ -89,7 +93,8 @@ def make_thermal(still: Image, hottest: float, rng: np.random.Generator) -> Ther
     tone = (linear * (1 - share) + share * equalized * 0.75) / (1 - share + share * 0.75)
     top = rng.uniform(190, 255)
     curve = np.clip(tone * top + rng.uniform(0, 14), 0, 255).astype(np.uint8)
-    return ThermalSensor(rng.uniform(0.75, 1.15) * max(0.6, width / 640), rng.uniform(0.05, 0.14), pattern.astype(np.float32), curve)
+    blur, noise = rng.uniform(0.75, 1.15) * max(0.6, width / 640), rng.uniform(0.05, 0.14)
+    return ThermalSensor(blur, noise, pattern.astype(np.float32), curve)
 
 
 def _vignette(width: int, height: int, strength: float) -> Image:

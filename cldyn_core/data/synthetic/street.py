@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .camera import Camera
-from .config import SceneConfig
-from .light import Color, Weather
+from cldyn_core.data.synthetic.camera import Camera
+from cldyn_core.data.synthetic.config import SceneConfig
+from cldyn_core.data.synthetic.light import Color, Weather
 
 LAYOUTS = ("street", "crossing", "parking")
 
@@ -76,7 +76,9 @@ def make_street(weather: Weather, rng: np.random.Generator) -> Street:
     sidewalk = rng.uniform(2.2, 4.5)
     curve = rng.uniform(-1, 1) * 0.0012 if layout == "street" and rng.random() < 0.5 else 0.0
     junction = rng.uniform(16, 34) if layout == "crossing" else 0.0
-    crosswalk = junction - 5.0 if junction else (rng.uniform(9, 28) if rng.random() < 0.35 and layout == "street" else 0.0)
+    crosswalk = (
+        junction - 5.0 if junction else (rng.uniform(9, 28) if rng.random() < 0.35 and layout == "street" else 0.0)
+    )
     plan = Street(layout, lanes, lane, half, sidewalk, curve, crosswalk, junction, rng.uniform(7, 11),
                   bool(rng.random() < 0.45), (), (), (), (), ())  # fmt: skip
     houses = [house for side in (-1, 1) for house in _houses(plan, side, rng)]
@@ -120,7 +122,9 @@ def _houses(plan: Street, side: int, rng: np.random.Generator) -> list[House]:
                 continue
         if rng.random() < 0.85:
             height = rng.uniform(22, 60) if tall and rng.random() < 0.6 else rng.uniform(6, 19)
-            houses.append(House(side, side * (setback + rng.uniform(0, 1.2)), z, z + length, height, int(rng.integers(1 << 30))))
+            houses.append(
+                House(side, side * (setback + rng.uniform(0, 1.2)), z, z + length, height, int(rng.integers(1 << 30)))
+            )
         z += length + float(rng.choice([0.0, 0.0, rng.uniform(1, 8)]))
     return houses
 
@@ -140,7 +144,11 @@ def _lamps(plan: Street, rng: np.random.Generator) -> tuple[tuple[float, float, 
 def _signals(plan: Street, rng: np.random.Generator) -> tuple[tuple[float, float, float, float, int], ...]:
     if not plan.crosswalk and rng.random() < 0.45:
         return ()
-    z = plan.junction + plan.junction_width + 1.0 if plan.junction else (plan.crosswalk + 4.5 if plan.crosswalk else rng.uniform(14, 45))
+    z = (
+        plan.junction + plan.junction_width + 1.0
+        if plan.junction
+        else (plan.crosswalk + 4.5 if plan.crosswalk else rng.uniform(14, 45))
+    )
     state = 0 if plan.junction else int(rng.choice([0, 1, 2], p=[0.3, 0.1, 0.6]))
     edge = plan.half + 0.8
     found = [(side * edge, side * (edge - 0.3), z, rng.uniform(2.8, 3.4), state) for side in (-1, 1)]
@@ -161,13 +169,22 @@ def _trees(plan: Street, rng: np.random.Generator) -> tuple[tuple[float, float, 
         offset = plan.half + (plan.sidewalk + 1.5 if plan.verge else 1.1)
         while z < 90:
             if not _in_junction(plan, z) and rng.random() < 0.85:
-                trees.append((side * (offset + rng.uniform(-0.3, 0.5)), z, rng.uniform(4.5, 9.5), kind if rng.random() < 0.8 else 1))
+                trees.append(
+                    (
+                        side * (offset + rng.uniform(-0.3, 0.5)),
+                        z,
+                        rng.uniform(4.5, 9.5),
+                        kind if rng.random() < 0.8 else 1,
+                    )
+                )
             z += spacing * rng.uniform(0.8, 1.3)
     return tuple(trees)
 
 
 def _signs(plan: Street, rng: np.random.Generator) -> tuple[tuple[float, float, int], ...]:
-    places = [(float(rng.choice([-1, 1])) * (plan.half + 0.5), rng.uniform(8, 60)) for _ in range(int(rng.integers(0, 4)))]
+    places = [
+        (float(rng.choice([-1, 1])) * (plan.half + 0.5), rng.uniform(8, 60)) for _ in range(int(rng.integers(0, 4)))
+    ]
     return tuple((x, z, int(rng.integers(4))) for x, z in places if not _in_junction(plan, z))
 
 

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .camera import Camera, Pose
-from .config import SceneConfig
-from .light import Weather
-from .people import Cycle, Person, make_cycle, make_person
-from .street import Street
-from .vehicles import Vehicle, make_vehicle
+from cldyn_core.data.synthetic.camera import Camera, Pose
+from cldyn_core.data.synthetic.config import SceneConfig
+from cldyn_core.data.synthetic.cycles import Cycle, make_cycle
+from cldyn_core.data.synthetic.light import Weather
+from cldyn_core.data.synthetic.models import make_vehicle
+from cldyn_core.data.synthetic.people import Person, make_person
+from cldyn_core.data.synthetic.shapes import Vehicle
+from cldyn_core.data.synthetic.street import Street
 
 Path = Callable[[float], Pose]
 
@@ -70,7 +72,9 @@ def still(x: float, z: float, heading: float) -> Path:
     return lambda _: Pose(x, z, heading)
 
 
-def make_traffic(config: SceneConfig, street: Street, camera: Camera, weather: Weather, rng: np.random.Generator) -> list[Actor]:
+def make_traffic(
+    config: SceneConfig, street: Street, camera: Camera, weather: Weather, rng: np.random.Generator
+) -> list[Actor]:
     """Draws everybody."""
     crowd = config.people if config.people is not None else int(rng.integers(2, 12))
     count = config.vehicles if config.vehicles is not None else int(rng.integers(4, 15))
@@ -122,7 +126,9 @@ class _Planner:
                 found = self.in_lane(kind)
             if found:
                 return found
-        return Actor(make_vehicle(kind, rng, True), along(street, -street.lane / 2, -1, rng.uniform(90, 130), 0, 5, 140), True)
+        return Actor(
+            make_vehicle(kind, rng, True), along(street, -street.lane / 2, -1, rng.uniform(90, 130), 0, 5, 140), True
+        )
 
     def in_bay(self, kind: str) -> Actor | None:
         side = int(self.rng.choice([-1, 1]))
@@ -211,8 +217,10 @@ class _Planner:
         """A car that comes slowly with full beams."""
         rng, street = self.rng, self.street
         start = rng.uniform(16, 34)
-        self.taken.setdefault(("lane", -1, 0), []).append(start)
-        path = along(street, -street.lane * 0.5, -1, start, rng.uniform(0.1, 0.6), 3.0, 140.0)
+        lane = ("lane", -1, 0)
+        self.taken.setdefault(lane, []).append(start)
+        speed = self.speeds[lane] = rng.uniform(0.1, 0.6)  # of all in its lane: nobody drives through it
+        path = along(street, -street.lane * 0.5, -1, start, speed, 3.0, 140.0)
         return Actor(make_vehicle("car", rng, True), path, True, dazzling=True)
 
     def pedestrian(self) -> Actor:

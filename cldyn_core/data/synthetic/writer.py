@@ -8,23 +8,24 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
-from ...types import M3FD_CLASSES
-from .config import SEMANTIC_CLASSES, RenderedFrame, SceneConfig
-from .renderer import render_sequence
+from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES, RenderedFrame, SceneConfig
+from cldyn_core.data.synthetic.renderer import render_sequence
+from cldyn_core.types import M3FD_CLASSES
 
 
 def write_sequence(
     config: SceneConfig, folder: Path, progress: Callable[[int, int], None] | None = None, *, infrared16: bool = False
 ) -> None:
-    """Writes visible/, infrared/, semantic/, saliency/ (PNG), labels/ (YOLO text), classes.txt and sequence.json.
+    """Writes visible/, infrared/, semantic/, saliency/ (PNG), labels/ (YOLO text), classes.txt and meta.json.
 
     `infrared16` adds infrared16/ with 16-bit PNGs. `progress` is called with (frames done, frames in all).
-    Raises FileExistsError when the folder already holds a sequence, OSError when it cannot be written.
+    Raises FileExistsError when the folder already holds a sequence or a part of one, OSError when it cannot be written.
     """
     folder = Path(folder)
-    if (folder / "sequence.json").exists():
-        raise FileExistsError(f"{folder} already holds a sequence; remove it or choose another folder")
+    if (folder / "meta.json").exists() or any((folder / "visible").glob("*.png")):
+        raise FileExistsError(f"{folder} already holds a sequence. Remedy: remove it or choose another folder")
     names = ["visible", "infrared", "semantic", "saliency", "labels"] + ["infrared16"] * infrared16
     for name in names:
         (folder / name).mkdir(parents=True, exist_ok=True)
@@ -33,9 +34,10 @@ def write_sequence(
         _write_frame(folder, f"{index:06d}", frame, infrared16)
         if progress is not None:
             progress(index + 1, config.frames)
-    about = {"fps": config.fps, "condition": config.condition, "seed": config.seed, "frames": config.frames,
-             "width": config.width, "height": config.height, "semantic_classes": SEMANTIC_CLASSES}  # fmt: skip
-    (folder / "sequence.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    about = {"fps": float(config.fps), "condition": config.condition, "semantic_classes": SEMANTIC_CLASSES}
+    about |= {name: int(getattr(config, name)) for name in ("seed", "frames", "width", "height")}
+    # Last: a folder with it is complete.
+    (folder / "meta.json").write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
 
 
 def yolo_lines(frame: RenderedFrame) -> str:
@@ -49,7 +51,12 @@ def yolo_lines(frame: RenderedFrame) -> str:
 
 
 def _write_frame(folder: Path, name: str, frame: RenderedFrame, infrared16: bool) -> None:
-    pictures = {"visible": frame.visible[..., ::-1], "infrared": frame.infrared, "semantic": frame.semantic, "saliency": frame.saliency}
+    pictures: dict[str, NDArray[np.generic]] = {
+        "visible": frame.visible[..., ::-1],
+        "infrared": frame.infrared,
+        "semantic": frame.semantic,
+        "saliency": frame.saliency,
+    }
     if infrared16:
         pictures["infrared16"] = frame.infrared16
     for kind, picture in pictures.items():
