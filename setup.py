@@ -32,6 +32,7 @@ setup(
         shared("config", "*.yaml"),
     ],
     install_requires=["numpy", "opencv-python-headless", "PyYAML", "rosbags", "safetensors", "torch"],  # beside ROS
+    extras_require={"test": ["hypothesis", "pytest", "pytest-timeout"]},  # without pytest here colcon test runs no test
     zip_safe=False,
     entry_points={
         "console_scripts": [

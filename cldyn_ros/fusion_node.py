@@ -21,7 +21,7 @@ from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 
-from cldyn_core.types import EngineSettings
+from cldyn_core.types import EngineSettings, Task
 from cldyn_ros import params as parameters
 from cldyn_ros.active import ActiveFusion
 from cldyn_ros.dds import use_packaged_profile
@@ -29,6 +29,8 @@ from cldyn_ros.filters import make_pairer
 from cldyn_ros.publishers import Outputs
 
 EngineFactory = Callable[[EngineSettings], Any]
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def load_engine(settings: EngineSettings) -> Any:
@@ -55,6 +57,7 @@ class FusionNode(LifecycleNode):
         self._engine: Any = None
         self._outputs: Outputs | None = None
         self._active: ActiveFusion | None = None
+        self._unprepared: dict[Task, str] = {}
         self._params = parameters.declare(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
@@ -124,8 +127,7 @@ class FusionNode(LifecycleNode):
         try:
             new = parameters.parse({p.name: p.value for p in changes}, self._params)
             settings = new.to_engine_settings()
-            reason = self._engine.check(settings) if self._engine is not None else ""
-            if reason:
+            if reason := self._refusal(settings):
                 return SetParametersResult(successful=False, reason=reason)
             if self._active is not None:
                 self._active.update(new)
@@ -136,15 +138,23 @@ class FusionNode(LifecycleNode):
         self._params = new
         return SetParametersResult(successful=True)
 
+    def _refusal(self, settings: EngineSettings) -> str:
+        """Why the engine cannot have these settings; "" if it can, or if there is none yet."""
+        if self._engine is None:
+            return ""
+        return self._engine.check(settings) or self._unprepared.get(settings.task, "")
+
     def _prepare_tasks(self, settings: EngineSettings) -> None:
         """Load each task's network now, so that no frame has to wait for one at a switch."""
+        self._unprepared.clear()
         for task in self._engine.available_tasks:
             try:
                 self._engine.apply(replace(settings, task=task))
             except Exception as error:
                 if task is settings.task:
                     raise
-                self.get_logger().warning(f"task {task.value} cannot be prepared: {error}")
+                self._unprepared[task] = f"task {task.value} cannot be prepared: {error}"
+                self.get_logger().warning(self._unprepared[task])
 
     def _apply(self, settings: EngineSettings) -> None:
         """Give the engine its settings and publish the class names that go with them."""
@@ -169,8 +179,14 @@ class FusionNode(LifecycleNode):
 def main(args: Sequence[str] | None = None, engine_factory: EngineFactory = load_engine) -> int:
     """Run the node until SIGINT or SIGTERM. 0: ended as asked; 1: could not start, the reason is in the log."""
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+
+    def end(*_: object) -> None:
+        stop.set()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)  # another one must not hit the interpreter's own end
+
+    for number in SIGNALS:
+        signal.signal(number, end)
     use_packaged_profile()
     rclpy.init(
         args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO

@@ -188,6 +188,7 @@ def parse(values: Mapping[str, object], base: NodeParams | None = None) -> NodeP
 def declare(node: Node) -> NodeParams:
     """Declare every parameter on the node and return their start values. Raises ParameterError."""
     from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+    from rclpy.parameter import Parameter
 
     values = {}
     for name, f in FIELDS.items():
@@ -205,6 +206,9 @@ def declare(node: Node) -> NodeParams:
                 descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
         default = list(f.default) if isinstance(f.default, tuple) else f.default
         values[name] = node.declare_parameter(name, default, descriptor).value
+        if default == [] and values[name] is None:  # an empty list comes out of a parameter file without type and value
+            values[name] = default
+            node.set_parameters([Parameter(name, value=default)])
     return parse(values)
 
 

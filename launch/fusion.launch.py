@@ -6,10 +6,9 @@ settings for large images are made by the node itself.
 
 from pathlib import Path
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, GroupAction
-from launch.conditions import IfCondition
-from launch.substitutions import LaunchConfiguration, NotEqualsSubstitution
+from launch import LaunchContext, LaunchDescription
+from launch.actions import DeclareLaunchArgument, GroupAction, OpaqueFunction
+from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node, SetParameter, SetParametersFromFile
 
 DEFAULT_PARAMS = Path(__file__).absolute().parents[1] / "config" / "fusion.yaml"
@@ -49,16 +48,17 @@ def arguments() -> list[DeclareLaunchArgument]:
     ]  # fmt: skip
 
 
+def parameters(context: LaunchContext) -> list[SetParametersFromFile | SetParameter]:
+    """The file first, then the arguments that are not empty."""
+    file = Path(LaunchConfiguration("params_file").perform(context)).expanduser()
+    if not file.is_file():
+        raise FileNotFoundError(f"params_file {file}: no such file")
+    given = {parameter: LaunchConfiguration(argument).perform(context) for argument, parameter in OVERRIDES.items()}
+    return [SetParametersFromFile(str(file)), *(SetParameter(name, value) for name, value in given.items() if value)]
+
+
 def generate_launch_description() -> LaunchDescription:
-    """The node, its parameters in a scope of their own: the file first, then the arguments that are not empty."""
-    overrides = [
-        SetParameter(
-            parameter,
-            LaunchConfiguration(argument),
-            condition=IfCondition(NotEqualsSubstitution(LaunchConfiguration(argument), "")),
-        )
-        for argument, parameter in OVERRIDES.items()
-    ]
+    """The node, and its parameters in a scope of their own."""
     node = Node(
         package="cldyn_ros",
         executable="fusion_node",
@@ -73,5 +73,4 @@ def generate_launch_description() -> LaunchDescription:
         output="screen",
         emulate_tty=True,
     )
-    scope = GroupAction([SetParametersFromFile(LaunchConfiguration("params_file")), *overrides, node])
-    return LaunchDescription([*arguments(), scope])
+    return LaunchDescription([*arguments(), GroupAction([OpaqueFunction(function=parameters), node])])

@@ -19,9 +19,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def quiet_environment() -> dict[str, str]:
-    """Environment for commands: ROS of this Python only, few threads."""
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("COLCON_", "PYTHONPATH"))}
+    """Environment for commands: one ROS only, few threads."""
+    env = {name: value for name, value in os.environ.items() if not name.startswith("COLCON_")}
     env |= {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1", "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     if "ROS_DISTRO" not in env:  # ROS from wheels; a ROS from apt has set this itself
-        env["AMENT_PREFIX_PATH"] = sys.prefix
+        env |= {"AMENT_PREFIX_PATH": sys.prefix, "PYTHONPATH": ""}
     return env

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,10 +31,11 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 def run(workspace: Path, quiet_environment: dict[str, str]) -> Run:
     """Runs a command in the workspace and returns what it prints; fails with that if it fails."""
 
-    def run(*command: str | Path, **env: str) -> str:
+    def run(*command: str | Path, python_path: Path | str = "") -> str:
+        path = os.pathsep.join(filter(None, (str(python_path), quiet_environment.get("PYTHONPATH"))))
         done = subprocess.run(
-            [str(part) for part in command], cwd=workspace, env=quiet_environment | env, text=True, timeout=100,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            [str(part) for part in command], cwd=workspace, env=quiet_environment | {"PYTHONPATH": path}, text=True,
+            timeout=100, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
         return done.stdout
@@ -96,6 +99,15 @@ def test_modules_and_package_data_are_installed(copied: Installed, root: Path) -
     assert {str(path) for path in expected if not (copied.python_path / path).is_file()} == set()
 
 
+def test_colcon_test_runs_the_tests(copied: Installed, run: Run, workspace: Path) -> None:
+    # Without pytest among the test requirements of setup.py it runs none, and fails on Python 3.12.
+    (workspace / "src" / "test").mkdir()
+    (workspace / "src" / "test" / "test_one.py").write_text("def test_one() -> None: pass\n", encoding="utf-8")
+    run(*colcon("test", "--build-base", "build", "--install-base", "install"))
+    results = ElementTree.parse(workspace / "build" / "cldyn_ros" / "pytest.xml").getroot()
+    assert [case.get("name") for case in results.iter("testcase")] == ["test_one"]
+
+
 @pytest.mark.parametrize("name", ("cldyn", "demo", "fusion_node", "replay"))
 def test_executables_are_where_ros2_run_looks(installed: Installed, name: str) -> None:
     assert (installed.prefix / "lib" / "cldyn_ros" / name).stat().st_mode & 0o111
@@ -105,7 +117,7 @@ def test_executables_are_where_ros2_run_looks(installed: Installed, name: str) -
 def test_executables_start(copied: Installed, run: Run, name: str) -> None:
     needs_vision_msgs(name)
     path = copied.prefix / "lib" / "cldyn_ros" / name
-    assert "usage:" in run(path, "--help", PYTHONPATH=str(copied.python_path))
+    assert "usage:" in run(path, "--help", python_path=copied.python_path)
 
 
 def test_entry_points_load_from_the_installation(installed: Installed, run: Run, workspace: Path) -> None:
@@ -116,7 +128,7 @@ from importlib.metadata import distribution
 for entry in distribution("cldyn_ros").entry_points:
     print(sys.modules[entry.load().__module__].__file__)
 """
-    files = run(sys.executable, "-c", probe, PYTHONPATH=str(installed.python_path)).split()
+    files = run(sys.executable, "-c", probe, python_path=installed.python_path).split()
     assert len(files) == 5
     assert all(Path(file).is_relative_to(workspace) for file in files), files
 

@@ -17,16 +17,15 @@ from cldyn_ros.params import FIELDS
 
 FILES = ("fusion.launch.py", "replay.launch.py")
 SINCE_HUMBLE = {
-    "launch": {"LaunchDescription"},
-    "launch.actions": {"DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "Shutdown"},
-    "launch.conditions": {"IfCondition"},
-    "launch.launch_description_sources": {"PythonLaunchDescriptionSource"},
-    "launch.substitutions": {
-        "AndSubstitution", "EqualsSubstitution", "LaunchConfiguration", "NotEqualsSubstitution",
+    "launch": {"LaunchContext", "LaunchDescription"},
+    "launch.actions": {
+        "DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction", "Shutdown",
     },
+    "launch.launch_description_sources": {"PythonLaunchDescriptionSource"},
+    "launch.substitutions": {"LaunchConfiguration"},
     "launch_ros.actions": {"Node", "SetParameter", "SetParametersFromFile"},
 }  # fmt: skip
-"""Names that every distribution from an up-to-date Humble (launch 1.0.9) to today's has."""
+"""Names that every distribution from the first Humble to today's has (EqualsSubstitution came to Humble in 2025)."""
 
 
 def calls(tree: ast.AST, name: str) -> list[ast.Call]:
@@ -116,25 +115,40 @@ def test_launch_reads_it(root: Path, name: str) -> None:
     ("given", "expected"),
     [
         ({}, []),
-        ({"task": "detection", "use_sim_time": "true"}, ["task:=detection", "use_sim_time:=True"]),
+        ({"task": "detection", "use_sim_time": "true"}, ["task:=detection", "use_sim_time:=true"]),
         ({"loop_mode": "open", "device": "cpu"}, ["loop.mode:=open", "device:=cpu"]),
     ],
 )
 def test_given_arguments_follow_the_params_file(root: Path, given: dict[str, str], expected: list[str]) -> None:
+    context, _ = up_to_the_first_node(root / "launch" / "fusion.launch.py", given)
+    file, *found = context.launch_configurations["global_params"]
+    assert str(file) == str(root / "config" / "fusion.yaml")
+    assert [f"{name}:={value}" for name, value in found] == expected
+
+
+def test_missing_params_file_is_named(root: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"params_file /nowhere/x\.yaml: no such file"):
+        up_to_the_first_node(root / "launch" / "fusion.launch.py", {"params_file": "/nowhere/x.yaml"})
+
+
+@pytest.mark.parametrize("switches", [{}, {"loop": "true"}, {"clock": "true"}, {"loop": "true", "clock": "true"}])
+def test_replayer_gets_the_flags_of_the_switches_that_are_on(root: Path, switches: dict[str, str]) -> None:
+    context, node = up_to_the_first_node(root / "launch" / "replay.launch.py", {"bag": "x.mcap", **switches})
+    words = ["".join(part.perform(context) for part in word) for word in node.cmd[1:]]
+    flags = [f"--{name}" for name in switches]
+    assert words[: 5 + len(flags)] == ["x.mcap", "--rate", "1.0", "--wait-for-subscribers", "30", *flags]
+
+
+def up_to_the_first_node(path: Path, given: dict[str, str]) -> tuple[Any, Any]:
+    """Run a launch file up to its first node; the context at that moment, and the node."""
     pytest.importorskip("launch_ros", reason="launch is part of a full ROS installation")
     from launch import LaunchContext
     from launch.launch_description_sources import PythonLaunchDescriptionSource
 
-    source = PythonLaunchDescriptionSource(str(root / "launch" / "fusion.launch.py"))
     context = LaunchContext()
     context.launch_configurations.update(given)
-    found: list[Any] = []
-    pending = list(source.get_launch_description(context).entities)
-    while pending:
+    pending = list(PythonLaunchDescriptionSource(str(path)).get_launch_description(context).entities)
+    while type(pending[0]).__name__ != "Node":
         entity = pending.pop(0)
-        if type(entity).__name__ == "Node":
-            found = list(context.launch_configurations["global_params"])
-            break
         pending = [*(entity.visit(context) or []), *pending]
-    assert str(found[0]) == str(root / "config" / "fusion.yaml")
-    assert [f"{name}:={value}" for name, value in found[1:]] == expected
+    return context, pending[0]

@@ -24,9 +24,11 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
-from ros_bench import NAMES, Bench, MakeBench, wait_for
+from ros_bench import NAMES, Bench, FakeEngine, MakeBench, wait_for
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
+
+from cldyn_core.types import EngineSettings, Task
 
 T0 = 1_700_000_000_000_000_000
 PERIOD = 50_000_000
@@ -129,6 +131,21 @@ def test_refused_values_come_with_a_reason(make_bench: MakeBench, name: str, val
     assert reason in result.reason
     assert bench.node.get_parameter(name).value == before
     assert bench.engine.settings.task.value == "none"
+
+
+def test_task_that_could_not_be_prepared_is_refused(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    apply = FakeEngine.apply
+
+    def broken(engine: FakeEngine, settings: EngineSettings) -> None:
+        if settings.task is Task.DETECTION:
+            raise ImportError("libGL.so.1 is missing")  # installed, but does not import
+        apply(engine, settings)
+
+    monkeypatch.setattr(FakeEngine, "apply", broken)
+    bench = make_bench()
+    result = bench.set_parameter("task", "detection")
+    assert not result.successful
+    assert result.reason == "task detection cannot be prepared: libGL.so.1 is missing"
 
 
 def test_atomic_refusal_changes_nothing(make_bench: MakeBench) -> None:
