@@ -38,8 +38,8 @@ setup(
         "console_scripts": [
             "cldyn = cldyn_core.cli:main",
             "demo = cldyn_ros.demo.__main__:main",
-            "fusion_node = cldyn_ros.fusion_node:main",
-            "replay = cldyn_ros.replay:main",
+            "fusion_node = cldyn_ros.start:fusion_node",
+            "replay = cldyn_ros.start:replay",
         ],
         # Commands that `cldyn` offers where ROS is installed; cldyn_core itself knows no ROS.
         "cldyn.commands": ["data to-bag = cldyn_ros.bags:add_to_bag_command"],

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,10 +26,9 @@ from cldyn_ros.active import ActiveFusion
 from cldyn_ros.dds import use_packaged_profile
 from cldyn_ros.filters import make_pairer
 from cldyn_ros.publishers import Outputs
+from cldyn_ros.stopping import StopFlag
 
 EngineFactory = Callable[[EngineSettings], Any]
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def load_engine(settings: EngineSettings) -> Any:
@@ -176,17 +174,14 @@ class FusionNode(LifecycleNode):
         self._outputs = self._engine = None
 
 
-def main(args: Sequence[str] | None = None, engine_factory: EngineFactory = load_engine) -> int:
-    """Run the node until SIGINT or SIGTERM. 0: ended as asked; 1: could not start, the reason is in the log."""
-    stop = threading.Event()
+def main(
+    args: Sequence[str] | None = None, engine_factory: EngineFactory = load_engine, stop: StopFlag | None = None
+) -> int:
+    """Run the node until SIGINT or SIGTERM. 0: ended as asked; 1: could not start, the reason is in the log.
 
-    def end(*_: object) -> None:
-        stop.set()
-        for number in SIGNALS:
-            signal.signal(number, signal.SIG_IGN)  # another one must not hit the interpreter's own end
-
-    for number in SIGNALS:
-        signal.signal(number, end)
+    `stop` may have been set already, and ends the node at once then.
+    """
+    stop = stop or StopFlag().set_on(signal.SIGINT, signal.SIGTERM)
     use_packaged_profile()
     rclpy.init(
         args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
@@ -200,11 +195,11 @@ def main(args: Sequence[str] | None = None, engine_factory: EngineFactory = load
         rclpy.try_shutdown()
 
 
-def _spin(node: FusionNode, stop: threading.Event) -> int:
+def _spin(node: FusionNode, stop: StopFlag) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if node.autostart and not node.start():
+        if node.autostart and not stop.is_set() and not node.start():
             return 1
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)

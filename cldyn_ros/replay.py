@@ -203,11 +203,11 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Play a bag. Returns 0 at its end and when interrupted, 1 when it cannot be played."""
+def main(argv: Sequence[str] | None = None, stop: StopFlag | None = None) -> int:
+    """Play a bag. Returns 0 at its end and when interrupted (`stop` is set), 1 when it cannot be played."""
     words = list(sys.argv if argv is None else ["replay", *argv])
     args = build_parser().parse_args(remove_ros_args(words)[1:])
-    stop = StopFlag().set_on(signal.SIGINT, signal.SIGTERM)
+    stop = stop or StopFlag().set_on(signal.SIGINT, signal.SIGTERM)
     use_packaged_profile()
     rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
     try:

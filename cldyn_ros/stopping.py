@@ -5,19 +5,23 @@ from __future__ import annotations
 import os
 import select
 import signal
+import time
 
 
 class StopFlag:
-    """As threading.Event, but safe in a signal handler.
+    """As threading.Event, but made for signals. Only one of a process takes signals.
 
-    A handler runs in the main thread, wherever that happens to be. Where that is inside the wait of an Event, the
-    Event's lock is held and setting it there never returns. A pipe has no lock.
+    - A handler runs in the main thread, wherever that happens to be. Inside the wait of an Event its lock is held, and
+      setting it there never returns. A pipe has no lock.
+    - When two signals come at once, Linux may give both to another thread, and no wait of the main thread ends then.
+      So Python's wake-up descriptor, written in whatever thread it is, is this pipe.
     """
 
     def __init__(self) -> None:
         self._set = False
         self._read, self._write = os.pipe()
-        os.set_blocking(self._write, False)
+        for end in (self._read, self._write):
+            os.set_blocking(end, False)
 
     def set(self) -> None:
         """Set the flag; more than once does no harm."""
@@ -31,12 +35,15 @@ class StopFlag:
 
     def wait(self, seconds: float) -> bool:
         """Wait until the flag is set, at most so long; returns whether it is."""
-        if not self._set:
-            select.select([self._read], [], [], max(0.0, seconds))
+        deadline = time.monotonic() + seconds
+        while not self._set and (left := deadline - time.monotonic()) > 0:
+            if select.select([self._read], [], [], left)[0]:
+                os.read(self._read, 4096)  # the flag's own byte, or the signals whose handlers run now
         return self._set
 
     def set_on(self, *numbers: signal.Signals) -> StopFlag:
-        """Let these signals set the flag. Returns the flag."""
+        """Let these signals set the flag; call it in the main thread. Returns the flag."""
+        signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in numbers:
             signal.signal(number, lambda *_: self.set())
         return self
