@@ -29,7 +29,7 @@ def add_data_commands(subparsers: Any) -> None:
 
     render = actions.add_parser("render", help="render a street scene in infrared and visible light, with labels")
     render.add_argument("folder", type=Path, help="folder to write")
-    render.add_argument("--condition", default="night", help="day, night, glare, fog or smoke (default night)")
+    render.add_argument("--condition", default="night", help="day, dusk, night, glare, fog or smoke (default night)")
     render.add_argument("--frames", type=int, default=60, help="default 60")
     render.add_argument("--size", type=parse_size, default=(640, 480), metavar="WxH", help="default 640x480")
     render.add_argument("--fps", type=float, default=10.0, help="frames per second (default 10)")

@@ -29,7 +29,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--rate", type=float, default=0.0, help="frames a second (default: what this machine keeps up with)"
     )
     parser.add_argument(
-        "--condition", default="night", help="of the rendered street: day, night, fog, ... (default: night)"
+        "--condition", default="night", help="of the rendered street: day, dusk, night, glare, fog, smoke"
     )
     parser.add_argument("--size", default="480x360", help="WIDTHxHEIGHT of the rendered street")
     parser.add_argument("--seed", type=int, default=7, help="of the rendered street")
