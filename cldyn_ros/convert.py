@@ -6,7 +6,7 @@ The engine wants the visible image as (H, W, 3) uint8 RGB and the infrared image
 from __future__ import annotations
 
 import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -61,6 +61,12 @@ ENCODINGS: dict[str, Encoding] = {
     "yuyv": _YUYV,
 }
 """Every encoding this module converts itself."""
+
+ENCODINGS |= {  # rgb16, bgra16, bayer_rggb16 ...
+    f"{name[:-1]}16": replace(encoding, dtype=np.uint16)
+    for name, encoding in ENCODINGS.items()
+    if name.endswith("8") and not name.startswith("mono")
+}
 
 
 def to_visible(msg: Image | CompressedImage, max_pixels: int) -> NDArray[np.uint8]:

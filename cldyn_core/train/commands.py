@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import torch
 
-from cldyn_core.checkpoint import load_weights, save_weights
+from cldyn_core.checkpoint import load_weights, read_manifest, save_weights
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.engine import resolve_device
@@ -61,7 +61,14 @@ def _train_visual(args: argparse.Namespace) -> int:
     model = load_weights(args.init) if args.init else CLDyN()
     model.to(resolve_device(args.device))
     train_visual(model.vfn, pairs, recipe, _print_progress(recipe))
-    record = {"stage": "visual", "data": [f.name for f in args.folders], "pairs": len(pairs), "recipe": asdict(recipe)}
+    record: dict[str, Any] = {
+        "stage": "visual",
+        "data": [folder.name for folder in args.folders],
+        "pairs": len(pairs),
+        "recipe": asdict(recipe),
+    }
+    if args.init:
+        record["init"] = read_manifest(args.init)["record"]
     if held_out:
         loss = {name: round(value, 5) for name, value in judge_visual(model.vfn, held_out).items()}
         record["held_out"] = {"pairs": len(held_out), "visual_loss": loss}

@@ -91,6 +91,21 @@ def test_16_bit_keeps_raw_values(encoding: str, big_endian: bool) -> None:
 
 
 @pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("name", ["rgb", "bgr", "rgba", "bgra", "bayer_rggb", "bayer_bggr", "bayer_gbrg", "bayer_grbg"])
+def test_color_of_16_bits_is_that_of_8_with_finer_gray(name: str, big_endian: bool) -> None:
+    channels = ENCODINGS[f"{name}8"].channels
+    pixels = gradient()[..., 0] if channels == 1 else gradient()[..., [0, 1, 2, 0][:channels]]
+    eight, sixteen = (
+        image_msg(pixels, f"{name}8"),
+        image_msg(pixels.astype(np.uint16) * 257, f"{name}16", 2, big_endian),
+    )
+    np.testing.assert_array_equal(to_visible(sixteen, LIMIT), to_visible(eight, LIMIT))
+    gray = to_infrared(sixteen, LIMIT)
+    assert gray.dtype == np.uint16
+    assert np.abs(gray / 257 - to_infrared(eight, LIMIT)).max() <= 1.0
+
+
+@pytest.mark.parametrize("big_endian", [False, True])
 def test_float_infrared_survives_nan(big_endian: bool) -> None:
     raw = np.linspace(280.0, 320.0, 20, dtype=np.float32).reshape(4, 5)
     raw[1, 2], raw[2, 2] = np.nan, np.inf
