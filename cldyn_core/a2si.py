@@ -100,6 +100,7 @@ class A2SI(nn.Module):
                 f"the task feature must be (B, C, ...) of rank >= 3 with B = {x.shape[0]}, "
                 f"not {tuple(task_feature.shape)}"
             )
+        task_feature = task_feature.to(x.dtype)  # a task network may run in half precision
         logits = self._logits(task_feature, x)
         selection = self._select(logits)
         configurations = selection.argmax(-1)

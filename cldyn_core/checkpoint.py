@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from cldyn_core.model import Architecture, CLDyN
 
 MANIFEST_FORMAT = "cldyn-weights-1"
+_MANIFEST = {"kind": str, "sha256": str, "architecture": dict, "record": dict}
 _KIND = "cldyn"
 BUNDLED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package."""
@@ -42,12 +43,12 @@ def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
     Raises FileNotFoundError, or WeightsError for a pickle, a truncated or altered file, or one of another architecture.
     """
     tensors, manifest = read_tensors(path, kind=_KIND)
-    try:
-        architecture = Architecture(**manifest["architecture"])
-    except TypeError as error:
+    described = manifest["architecture"]
+    if set(described) != set(Architecture().as_dict()) or not all(type(v) is int and v > 0 for v in described.values()):
         raise WeightsError(
-            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches): {error}"
-        ) from error
+            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches: integers), not {described}"
+        )
+    architecture = Architecture(**described)
     if model is not None and model.architecture != architecture:
         raise WeightsError(
             f"{path}: weights of another architecture: expected {model.architecture}, the file has {architecture}"
@@ -69,9 +70,7 @@ def write_tensors(
 
     kind: what the tensors are ("cldyn", "detector", ...); architecture: what a loader must build first.
     """
-    path = Path(path)
-    if path.suffix != ".safetensors":
-        raise WeightsError(f"{path}: weights are saved as .safetensors")
+    path = check_target(path)
     content = to_safetensors({k: v.detach().cpu().contiguous() for k, v in tensors.items()})
     manifest = {
         "format": MANIFEST_FORMAT,
@@ -80,20 +79,33 @@ def write_tensors(
         "architecture": dict(architecture),
         "record": dict(record),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     _write_whole(path, content)
     _write_whole(manifest_path(path), (json.dumps(manifest, indent=2) + "\n").encode())
 
 
-def read_tensors(path: Path | str, *, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read and verify a weight file: tensors and manifest. Raises as `load_weights` does, also for another kind."""
+def check_target(path: Path | str) -> Path:
+    """The path, if weights can be written there; makes its folder. Raises WeightsError for another suffix.
+
+    Call it before a training, not after.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise WeightsError(f"{path}: weights are saved as .safetensors")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def read_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read and verify a weight file: tensors and manifest. Raises as `load_weights` does, also for another kind
+    (None: any).
+    """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
     content = path.read_bytes()
     _refuse_pickle(path, content)
     manifest = read_manifest(path)
-    if manifest["kind"] != kind:
+    if kind is not None and manifest["kind"] != kind:
         raise WeightsError(f"{path}: these are {manifest['kind']!r} weights, expected {kind!r}")
     digest = hashlib.sha256(content).hexdigest()
     if digest != manifest["sha256"]:
@@ -131,9 +143,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         raise WeightsError(f"{beside}: not valid JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
         raise WeightsError(f"{beside}: expected a manifest of format {MANIFEST_FORMAT!r}")
-    absent = [k for k in ("kind", "sha256", "architecture", "record") if k not in manifest]
-    if absent:
-        raise WeightsError(f"{beside}: the manifest lacks {absent}")
+    wrong = [key for key, kind in _MANIFEST.items() if not isinstance(manifest.get(key), kind)]
+    if wrong:
+        raise WeightsError(f"{beside}: the manifest lacks {wrong}, or they are of another type")
     return manifest
 
 
@@ -143,7 +155,8 @@ def resolve_weights(name: str, bundled_name: str) -> Path:
 
 
 def _refuse_pickle(path: Path, content: bytes) -> None:
-    if content[:2] == b"\x80\x02" or content[:4] == b"PK\x03\x04" or path.suffix in {".pt", ".pth", ".pkl", ".bin"}:
+    is_pickle = content[:1] == b"\x80" and content[8:9] != b"{"  # a safetensors header begins after its 8-byte length
+    if is_pickle or content[:4] == b"PK\x03\x04" or path.suffix in {".pt", ".pth", ".pkl", ".bin"}:
         raise WeightsError(
             f"{path}: a pickle (.pt/.pth) can run code and is not loaded; expected .safetensors with its manifest "
             "(`cldyn weights import` converts a reference checkpoint)"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import cv2
-import numpy as np
 
+from cldyn_core.data.images import read_infrared, read_visible
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine import FusionEngine
 from cldyn_core.types import Detections, EngineSettings, FramePair, LoopMode, Task
@@ -38,10 +38,10 @@ def run(args: argparse.Namespace) -> int:
         args.task, args.mode, weights=args.weights, device=args.device, homography=tuple(args.homography)
     )
     engine = FusionEngine(settings)
-    args.out.mkdir(parents=True, exist_ok=True)
     for name, pair in _pairs(args.source):
         result = engine.step(pair)
         target = args.out / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)  # a data set with splits has them in its names
         if not cv2.imwrite(str(target), result.fused[..., ::-1]):
             raise OSError(f"{target}: cannot be written")
         if isinstance(result.output, Detections):
@@ -56,13 +56,7 @@ def _pairs(source: list[Path]) -> Iterator[tuple[str, FramePair]]:
         return
     if len(source) != 2:
         raise ValueError("give a folder of pairs, or a visible and an infrared image")
-    visible = cv2.imread(str(source[0]), cv2.IMREAD_COLOR)
-    infrared = cv2.imread(str(source[1]), cv2.IMREAD_ANYDEPTH | cv2.IMREAD_GRAYSCALE)
-    for path, image in zip(source, (visible, infrared), strict=True):
-        if image is None:
-            raise ValueError(f"{path}: not a readable image")
-    assert visible is not None and infrared is not None
-    yield source[0].stem, FramePair(np.ascontiguousarray(visible[..., ::-1]), infrared)
+    yield source[0].stem, FramePair(read_visible(source[0]), read_infrared(source[1]))
 
 
 def _boxes_as_text(found: Detections) -> str:

@@ -83,11 +83,16 @@ def model_from_reference(tensors: Mapping[str, Tensor]) -> CLDyN:
         )
     state = {}
     for theirs, (ours, like) in wanted.items():
-        if tensors[theirs].numel() != like.numel():
+        if tuple(tensors[theirs].shape) not in _accepted_shapes(theirs, tuple(like.shape)):
             raise WeightsError(f"{theirs} has shape {tuple(tensors[theirs].shape)}, expected {tuple(like.shape)}")
         state[ours] = tensors[theirs].detach().to(like.dtype).reshape(like.shape)
     model.load_state_dict(state)
     return model.eval()
+
+
+def _accepted_shapes(name: str, shape: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:
+    """The bank is saved as (4, 32, 256), but trained as (128, 256)."""
+    return (shape, (shape[0] * shape[1], shape[2])) if name == "bvb" else (shape,)
 
 
 def read_reference(fusion: Path, compensation: Path | None = None) -> dict[str, Tensor]:
@@ -106,7 +111,7 @@ def read_reference(fusion: Path, compensation: Path | None = None) -> dict[str, 
             raise WeightsError(
                 f"{fusion}: no entry {part!r}; the reference layout has 'net', 'rsc_ir', 'rsc_vi' and 'bvb'"
             )
-        flat.update({f"{prefix}.{k.removeprefix('module.')}": v for k, v in content[part].items()})
+        flat.update({f"{prefix}.{str(k).removeprefix('module.')}": v for k, v in content[part].items()})
     if not isinstance(content.get("bvb"), Tensor):
         raise WeightsError(f"{fusion}: no tensor 'bvb' (the basis vector bank)")
     flat["bvb"] = content["bvb"]
@@ -120,7 +125,7 @@ def _load_tensors_only(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:
         raise WeightsError(
-            f"{path}: cannot be read as plain tensors (code in pickles is never run): {error}"
+            f"{path}: damaged, or more than plain tensors, and code in pickles is never run ({type(error).__name__})"
         ) from error
     if not isinstance(content, dict):
         raise WeightsError(f"{path}: holds a {type(content).__name__}, expected a dictionary")

@@ -47,7 +47,7 @@ class FramePair:
     infrared: NDArray[Any]
     """(h, w) uint8, uint16 or float32, raw values as the sensor gave them; (h, w) may differ from (H, W)."""
     stamp_ns: int = 0
-    """Time of the visible image in nanoseconds; results carry it unchanged."""
+    """Time of the visible image in nanoseconds."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class EngineSettings:
     task: Task = Task.NONE
     loop_mode: LoopMode = LoopMode.EXACT
     weights: str = "default"
-    """Name of a bundled weight set or path of a .safetensors file. Fixed once the engine is built."""
+    """"default" (the bundled ones) or path of a .safetensors file. Fixed once the engine is built."""
     device: str = "auto"
     """One of "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1". Fixed once the engine is built."""
     thermal_range: str = "auto"

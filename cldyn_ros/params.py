@@ -41,7 +41,7 @@ class NodeParams:
         choices=[m.value for m in LoopMode],
     )
     weights: str = param(
-        "default", "weights", "Fusion weights: name of a bundled set or path of a .safetensors file.", fixed=True
+        "default", "weights", "Fusion weights: default (bundled) or path of a .safetensors file.", fixed=True
     )
     device: str = param(
         "auto", "device", "Where the networks run: auto (CUDA if there is one), cpu, cuda, cuda:1 ...", fixed=True

@@ -151,7 +151,11 @@ def _check_labels(source: PairSource, stems: set[str], sizes: dict[str, tuple[in
     _list(report.problems, f"labels without an image in {where}/", orphans)
     missing = sorted((p.stem for p in images_in(source.visible) if p.stem not in labels), key=natural_key)
     _list(report.notes, f"visible images without a file in {where}/", missing)
-    count = _class_count(source)
+    try:
+        count = None if (names := class_names(source)) is None else len(names)
+    except PairError as error:
+        report.problems.append(str(error))
+        count = None
     bad: list[str] = []
     for path in labels.values():
         if path.suffix.lower() == ".txt":
@@ -161,12 +165,6 @@ def _check_labels(source: PairSource, stems: set[str], sizes: dict[str, tuple[in
             if mask and size and mask.size != size:
                 bad.append(f"{path.name} is {_by(mask.size)}, its visible image {_by(size)}")
     _list(report.problems, f"bad labels in {where}/", bad)
-
-
-def _class_count(source: PairSource) -> int | None:
-    """Number of names in the classes.txt beside or among the labels, None without one."""
-    names = class_names(source)
-    return None if names is None else len(names)
 
 
 def _box_faults(path: Path, classes: int | None) -> list[tuple[int, str]]:

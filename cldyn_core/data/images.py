@@ -24,11 +24,9 @@ def read_visible(path: Path) -> NDArray[np.uint8]:
 def read_infrared(path: Path) -> NDArray[Any]:
     """(h, w) uint8, uint16 or float32 as stored; color and pseudo-color become gray. Raises PairError."""
     image = read_raw(path)
-    if image.ndim == 3:
-        image = to_gray(image)
     if image.dtype not in (np.uint8, np.uint16, np.float32):
         raise PairError(f"{path}: holds {image.dtype} pixels. Remedy: store 8-bit, 16-bit or float32")
-    return image
+    return to_gray(image) if image.ndim == 3 else image
 
 
 def read_raw(path: Path) -> NDArray[Any]:
@@ -92,12 +90,17 @@ def _open_clip(path: Path) -> cv2.VideoCapture:
 
 
 def _decode(path: Path, flags: int) -> NDArray[Any]:
+    if not path.is_file():
+        raise PairError(f"{path}: no such file. Remedy: check the name")
     data = path.read_bytes()
     if not data:
         raise PairError(f"{path}: empty file. Remedy: copy it again")
     if not _complete(data):  # OpenCV would fill the missing part with gray and say nothing
         raise PairError(f"{path}: truncated after {len(data)} bytes. Remedy: copy it again")
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags)
+    except cv2.error as error:
+        raise PairError(f"{path}: cannot be decoded ({error.err}). Remedy: convert it") from error
     if image is None:
         raise PairError(f"{path}: not a readable image ({len(data)} bytes). Remedy: copy it again or convert it")
     return image

@@ -22,6 +22,7 @@ from cldyn_core.data.matching import match_names, natural_order
 from cldyn_core.types import FramePair
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
+LABEL_SUFFIXES = frozenset({".txt", ".xml", ".json"})
 CLIP_SUFFIXES = frozenset({".mp4", ".avi", ".mkv", ".mov"})
 LABEL_FOLDERS = ("labels", "label", "annotation", "annotations", "masks", "gt", "segmentation_labels", "detection")
 """Where labels may lie beside the images, best first; letter case does not matter."""
@@ -168,7 +169,12 @@ def locate(folder: Path, layout: str = "auto", split: str | None = None) -> list
         raise PairError(f"{folder}: {what}. Remedy: name a folder of pairs")
     if split is None and (source := _source(folder, layout, "")):
         return [source]
-    splits = {name: path for path in _subfolders(folder).values() if (name := _split_name(path.name))}
+    splits: dict[str, Path] = {}
+    for path in _subfolders(folder).values():
+        if name := _split_name(path.name):
+            if name in splits:
+                raise PairError(f"{folder}: {splits[name].name}/ and {path.name}/ are both {name!r}. Remedy: name one")
+            splits[name] = path
     chosen = splits if split is None else {k: v for k, v in splits.items() if k == split.casefold()}
     sources = [source for name, path in chosen.items() if (source := _source(path, layout, name))]
     if sources:
@@ -182,18 +188,23 @@ def images_in(folder: Path) -> list[Path]:
 
 
 def label_files(folder: Path | None) -> dict[str, Path]:
-    """Label files of a folder by stem: text, XML, JSON or mask images; `classes.txt` is no label."""
+    """Label files of a folder by stem: text (first, where there are several), XML, JSON or mask images; `classes.txt`
+    is no label.
+    """
     if folder is None:
         return {}
-    files = _files(folder, IMAGE_SUFFIXES | {".txt", ".xml", ".json"})
-    return {path.stem: path for path in files if path.name != "classes.txt"}
+    files = [path for path in _files(folder, IMAGE_SUFFIXES | LABEL_SUFFIXES) if path.name != "classes.txt"]
+    return {path.stem: path for path in sorted(files, key=lambda path: path.suffix.lower() == ".txt")}
 
 
 def class_names(source: PairSource) -> tuple[str, ...] | None:
-    """The lines of the classes.txt among the labels or beside the images; None without one."""
+    """The lines of the classes.txt among the labels or beside the images; None without one. Raises PairError."""
     for folder in filter(None, (source.labels, source.infrared.parent)):
         if (path := folder / "classes.txt").is_file():
-            lines = path.read_text(encoding="utf-8").splitlines()
+            try:
+                lines = path.read_text(encoding="utf-8-sig").splitlines()
+            except UnicodeDecodeError as error:
+                raise PairError(f"{path}: is not UTF-8 text ({error.reason}). Remedy: save it as UTF-8") from error
             return tuple(line.strip() for line in lines if line.strip())
     return None
 

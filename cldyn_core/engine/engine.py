@@ -35,10 +35,11 @@ class FusionEngine:
         """
         settings = settings or EngineSettings()
         self._device = resolve_device(settings.device)
-        self._allocator_tuned = keep_freed_memory()
+        keep_freed_memory()
         self._model, self._weights = load_model(settings.weights, self._device)
         self._networks: dict[tuple[Task, str], TaskNetwork] = {}
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # of what `step` reads
+        self._applying = threading.Lock()  # longer held: a network may be loaded under it
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
         self.apply(settings)
@@ -79,8 +80,11 @@ class FusionEngine:
         low, high = settings.thermal_limits
         if settings.thermal_range not in {"auto", "fixed"}:
             return f"thermal_range is 'auto' or 'fixed', not {settings.thermal_range!r}"
-        if settings.thermal_range == "fixed" and not low < high:
-            return f"the thermal limits must rise, not {low} to {high}"
+        if settings.thermal_range == "fixed" and not (np.isfinite((low, high)).all() and low < high):
+            return f"the thermal limits must be finite and rise, not {low} to {high}"
+        for name in ("detector_confidence", "detector_iou"):
+            if not 0.0 <= getattr(settings, name) <= 1.0:
+                return f"{name} lies in 0..1, not {getattr(settings, name)}"
         return homography_fault(settings.homography) or self.explain(settings.task)
 
     def apply(self, settings: EngineSettings) -> None:
@@ -90,15 +94,18 @@ class FusionEngine:
         reason = self.check(settings)
         if reason:
             raise ValueError(reason)
-        with self._lock:
+        with self._applying:
+            networks = self._networks
             if settings.task is not Task.NONE:
                 key = _network_key(settings)
-                if key not in self._networks:
-                    self._networks[key] = tasks.create(settings.task, settings, self._device)
-                self._networks[key].configure(settings)
-            old, self._settings = self._settings, settings
-            if _thermal_key(old) != _thermal_key(settings):
-                self._thermal = _thermal_range(settings)
+                network = networks.get(key) or tasks.create(settings.task, settings, self._device)
+                network.configure(settings)
+                # One network a task: other weights replace it.
+                networks = {k: v for k, v in networks.items() if k[0] is not settings.task} | {key: network}
+            with self._lock:
+                old, self._settings, self._networks = self._settings, settings, networks
+                if _thermal_key(old) != _thermal_key(settings):
+                    self._thermal = _thermal_range(settings)
 
     @torch.inference_mode()
     def step(self, pair: FramePair) -> StepResult:
@@ -108,7 +115,7 @@ class FusionEngine:
         with self._lock:
             settings, thermal = self._settings, self._thermal
             network = self._networks.get(_network_key(settings))
-        clock = _StageClock()
+        clock = _StageClock(self._device)
         visible, infrared = prepare(pair, thermal, settings, self._device)
         clock.lap("prepare")
         fused = self._model.first_pass(visible, infrared)
@@ -124,9 +131,9 @@ class FusionEngine:
         return StepResult(image, settings.task, settings.loop_mode, output, fused.plan, 0, clock.laps_ms, error)
 
     def close(self) -> None:
-        """Drop the networks; the engine cannot step afterwards."""
-        self._networks.clear()
-        del self._model
+        """Drop the networks; the engine cannot step afterwards. More than once does no harm."""
+        self._networks = {}
+        self.__dict__.pop("_model", None)
 
     def _close_loop(
         self,
@@ -151,13 +158,14 @@ class FusionEngine:
 class _StageClock:
     """Milliseconds from lap to lap. CUDA work is waited for, so that a stage is charged with its own time."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
         self.laps_ms: dict[str, float] = {}
+        self._device = device
         self._last = time.perf_counter()
 
     def lap(self, stage: str) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
         now = time.perf_counter()
         self.laps_ms[stage] = 1e3 * (now - self._last)
         self._last = now

@@ -11,6 +11,7 @@ _PERCENTILES = (1.0, 99.8)
 _SMOOTHING = 0.1  # share of a new frame in the running limits: about ten frames of memory
 _STEP = 0.03  # largest move of a limit in one frame, as a share of the span: what the eye does not see as flicker
 _MINIMUM_SPAN = 0.002  # of the level: 0.6 K near 300 K, so that sensor noise is never stretched to black and white
+_MINIMUM_COUNTS = 30.0  # of integer sensors, whose values may begin at 0
 _SAMPLES = 20_000
 
 
@@ -23,7 +24,7 @@ class ThermalRange:
 
     def __init__(self, fixed: tuple[float, float] | None = None) -> None:
         self._fixed = fixed
-        self._limits: NDArray[np.float64] | None = None if fixed is None else np.asarray(fixed, np.float64)
+        self._limits: NDArray[np.float64] | None = None
 
     def normalize(self, image: NDArray[Any]) -> NDArray[np.float32]:
         """(H, W) uint8, uint16 or float32 -> (H, W) float32 in [0, 1]; infinite and NaN values are the coldest."""
@@ -35,25 +36,24 @@ class ThermalRange:
             if not finite.any():
                 raise ValueError("the infrared image has no finite value")
             values = np.where(finite, values, values[finite].min())
-        low, high = self._update(values)
+        low, high = self._fixed or self._smoothed(values, _MINIMUM_COUNTS if image.dtype.kind == "u" else 0.0)
         return np.clip((values - np.float32(low)) / np.float32(high - low), 0.0, 1.0)
 
-    def _update(self, values: NDArray[np.float32]) -> tuple[float, float]:
-        if self._fixed is None:
-            step = max(1, int(np.sqrt(values.size / _SAMPLES)))
-            self._follow(np.percentile(values[::step, ::step], _PERCENTILES))
-        assert self._limits is not None
-        return _widened(*(float(v) for v in self._limits))
+    def _smoothed(self, values: NDArray[np.float32], least: float) -> tuple[float, float]:
+        """Limits that follow the image's percentiles, at least `least` apart."""
+        step = max(1, int(np.sqrt(values.size / _SAMPLES)))
+        new = np.percentile(values[::step, ::step].astype(np.float64), _PERCENTILES)
+        old = self._limits
+        if old is None or _missing_span(old, least) > 0 or new[0] > old[1] or new[1] < old[0]:
+            limits = new  # the first image with something on it, or another scene altogether
+        else:
+            largest = _STEP * (old[1] - old[0])
+            limits = old + np.clip(_SMOOTHING * (new - old), -largest, largest)
+        self._limits = limits
+        missing = max(0.0, _missing_span(limits, least))
+        return float(limits[0] - missing / 2), float(limits[1] + missing / 2)
 
-    def _follow(self, new: NDArray[np.float64]) -> None:
-        if self._limits is None or new[0] > self._limits[1] or new[1] < self._limits[0]:
-            self._limits = new  # the first frame, or another scene altogether
-            return
-        low, high = _widened(*self._limits)
-        largest = _STEP * (high - low)
-        self._limits = self._limits + np.clip(_SMOOTHING * (new - self._limits), -largest, largest)
 
-
-def _widened(low: float, high: float) -> tuple[float, float]:
-    missing = _MINIMUM_SPAN * max(abs(low), abs(high), 1e-6) - (high - low)
-    return (low - missing / 2, high + missing / 2) if missing > 0 else (low, high)
+def _missing_span(limits: NDArray[np.float64], least: float) -> float:
+    """What the limits lack to be as far apart as an image must be; positive for a closed shutter."""
+    return float(max(least, _MINIMUM_SPAN * np.abs(limits).max(), 1e-6) - (limits[1] - limits[0]))

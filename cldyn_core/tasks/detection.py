@@ -6,6 +6,7 @@ ultralytics is imported when a detector is built, never with the package, and is
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,11 +18,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cldyn_core.checkpoint import load_into, read_tensors, resolve_weights
+from cldyn_core.checkpoint import WeightsError, load_into, read_tensors, resolve_weights
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import M3FD_CLASSES, Detections, EngineSettings, Task
 
 _STRIDE = 32
+_MODELS = re.compile(r"yolo(v5|v8|11)[nsmlx]\.yaml")  # in ultralytics' own package
 _LOSS_GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # ultralytics' own defaults
 _MAX_DETECTIONS = 300
 
@@ -32,6 +34,8 @@ class Detector(TaskNetwork):
     task = Task.DETECTION
 
     def __init__(self, model_yaml: str = "yolov5n.yaml", names: Sequence[str] = M3FD_CLASSES) -> None:
+        if not _MODELS.fullmatch(model_yaml):  # ultralytics evaluates what a model file says, and downloads URLs
+            raise ValueError(f"unknown detector {model_yaml!r}; known: yolov5n.yaml ... yolov5x.yaml, yolov8?, yolo11?")
         detection_model, self._non_max_suppression, loss_class = _import_ultralytics()
         self.model_yaml, self.names = model_yaml, tuple(names)
         self.model: torch.nn.Module = detection_model(model_yaml, nc=len(self.names), verbose=False)
@@ -51,7 +55,14 @@ class Detector(TaskNetwork):
         """Load `settings.detector_weights` ("default" or a .safetensors path); see TaskNetwork.from_settings."""
         path = resolve_weights(settings.detector_weights, "detector")
         tensors, manifest = read_tensors(path, kind="detector")
-        detector = cls(manifest["architecture"]["model"], manifest["architecture"]["names"])
+        architecture = manifest["architecture"]
+        model_yaml, names = architecture.get("model"), architecture.get("names")
+        if not isinstance(model_yaml, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+            raise WeightsError(f"{path}: expected the architecture of a detector (model, names), not {architecture}")
+        try:
+            detector = cls(model_yaml, names)
+        except ValueError as error:
+            raise WeightsError(f"{path}: {error}") from error
         load_into(detector.model, tensors, path)
         detector.model.to(device).eval()
         detector.configure(settings)

@@ -12,14 +12,14 @@ import cv2
 import numpy as np
 import torch
 
-from cldyn_core.checkpoint import load_weights, read_manifest, save_weights
+from cldyn_core.checkpoint import check_target, load_weights, read_manifest, save_weights
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.engine import resolve_device
 from cldyn_core.engine.prepare import register
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
-from cldyn_core.train.arguments import share
+from cldyn_core.train.arguments import count, share
 from cldyn_core.train.detection_command import add_detection_command
 from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, judge_visual, train_visual
 from cldyn_core.types import FramePair
@@ -35,9 +35,9 @@ def add_train_commands(commands: Any) -> None:
     )
     visual.add_argument("-o", "--out", type=Path, required=True, help="the .safetensors to write")
     visual.add_argument("--init", type=Path, help="weights to start from (default: random)")
-    visual.add_argument("--steps", type=int, default=default.steps)
-    visual.add_argument("--batch", type=int, default=default.batch)
-    visual.add_argument("--crop", type=int, default=default.crop, help="side of the training crops in pixels")
+    visual.add_argument("--steps", type=count, default=default.steps)
+    visual.add_argument("--batch", type=count, default=default.batch)
+    visual.add_argument("--crop", type=count, default=default.crop, help="side of the training crops in pixels")
     visual.add_argument("--learning-rate", type=float, default=default.learning_rate)
     visual.add_argument(
         "--hold-out",
@@ -54,6 +54,7 @@ def add_train_commands(commands: Any) -> None:
 
 def _train_visual(args: argparse.Namespace) -> int:
     recipe = VisualTraining(args.steps, args.batch, args.crop, args.learning_rate, args.seed)
+    check_target(args.out)
     keep_freed_memory()
     pairs, held_out = luma_pairs(args.folders, recipe.crop, args.hold_out)
     print(f"{len(pairs)} pairs of {len(args.folders)} folders, {len(held_out)} held out")

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from cldyn_core.checkpoint import write_tensors
+from cldyn_core.checkpoint import check_target, write_tensors
 from cldyn_core.engine import FusionEngine
-from cldyn_core.train.arguments import share
+from cldyn_core.train.arguments import count, share
 from cldyn_core.train.detection_data import Mixture, read_labelled, render_labelled
 from cldyn_core.train.tasks import DetectorProgress, DetectorTraining, judge_detector, start_from, train_detector
 from cldyn_core.types import EngineSettings, LoopMode
@@ -31,8 +31,8 @@ def add_detection_command(stages: Any) -> None:
     parser.add_argument("--init", type=Path, help=".safetensors with the tensors of a trained YOLOv5n to start from")
     parser.add_argument("--license-note", default="", help="kept in the manifest: the license of --init, say")
     parser.add_argument("--fusion", default="default", help="weights of the fusion network (default: the bundled ones)")
-    parser.add_argument("--steps", type=int, default=default.steps)
-    parser.add_argument("--batch", type=int, default=default.batch)
+    parser.add_argument("--steps", type=count, default=default.steps)
+    parser.add_argument("--batch", type=count, default=default.batch)
     parser.add_argument("--learning-rate", type=float, default=default.learning_rate)
     parser.add_argument(
         "--hold-out", type=share, default=0.0, metavar="SHARE", help="last part of every folder, judged only"
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> int:
     from cldyn_core.tasks.detection import Detector
 
     recipe = DetectorTraining(args.steps, args.batch, learning_rate=args.learning_rate, seed=args.seed)
+    check_target(args.out)
     engine = FusionEngine(EngineSettings(loop_mode=LoopMode.OPEN, weights=args.fusion, device="cpu"))
     groups = []
     held_out = []

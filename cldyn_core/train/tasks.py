@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -93,7 +94,11 @@ def start_from(detector: Detector, path: Path) -> int:
     """Take over every tensor of a .safetensors file that fits by name and shape (a backbone trained on other classes);
     returns their number. Raises ValueError if fewer than half of the detector's do.
     """
-    own, theirs = detector.model.state_dict(), load_file(path)
+    own = detector.model.state_dict()
+    try:
+        theirs = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
     fitting = {k: v.to(own[k].dtype) for k, v in theirs.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
         raise ValueError(f"{path}: only {len(fitting)} of the {len(own)} tensors of {detector.model_yaml} fit")

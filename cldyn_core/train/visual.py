@@ -50,6 +50,8 @@ def train_visual(
     """Train in place and return the network in evaluation mode. Raises ValueError for pairs smaller than the crop and
     FloatingPointError for a loss that is not finite.
     """
+    if recipe.crop < 8:
+        raise ValueError(f"crops of {recipe.crop} pixels teach nothing; take at least 8")
     small = [i for i, (ir, _) in enumerate(pairs) if min(ir.shape) < recipe.crop]
     if small or not pairs:
         raise ValueError(

@@ -46,7 +46,11 @@ def test_loads_into_a_model_that_fits_only(saved: Path) -> None:
 
 
 def test_a_pickle_is_refused_by_content_and_by_name(tmp_path: Path, saved: Path) -> None:
-    for name, content in (("p.pth", b"anything"), ("q.safetensors", pickle.dumps([1], protocol=2))):
+    for name, content in (
+        ("p.pth", b"anything"),
+        ("q.safetensors", pickle.dumps([1], protocol=2)),
+        ("s.safetensors", pickle.dumps([1])),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(WeightsError, match=r"pickle.*expected \.safetensors"):
             load_weights(tmp_path / name)
@@ -90,6 +94,26 @@ def test_missing_files_and_manifests_are_named(tmp_path: Path, saved: Path) -> N
     manifest_path(saved).unlink()
     with pytest.raises(WeightsError, match=r"manifest a.json is missing"):
         load_weights(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"sha256": 7}, {"architecture": {"encoder_blocks": "2", "branches": 4}}, {"architecture": []}, {"record": None},
+     {"architecture": {"encoder_blocks": 2, "branches": 0}}],
+)  # fmt: skip
+def test_a_manifest_of_other_types_is_refused(saved: Path, change: dict) -> None:
+    manifest = json.loads(manifest_path(saved).read_text())
+    manifest_path(saved).write_text(json.dumps(manifest | change))
+    with pytest.raises(WeightsError):
+        load_weights(saved)
+
+
+def test_any_header_length_is_no_pickle(tmp_path: Path) -> None:
+    for count in range(8, 30):  # one of them has a header whose length begins with the byte of a pickle
+        path = tmp_path / "a.safetensors"
+        tensors = {f"t{k:0>{count}}": torch.zeros(1) for k in range(8)}
+        write_tensors(path, tensors, kind="cldyn", architecture={}, record={})
+        assert read_tensors(path)[0].keys() == tensors.keys()
 
 
 def test_weights_of_something_else_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import cv2
@@ -41,16 +42,37 @@ def test_fuse_a_folder_and_a_single_pair(pairs: Path, weights: Path, tmp_path: P
     np.testing.assert_array_equal(*images)
 
 
+def test_fuse_a_data_set_with_splits(pairs: Path, weights: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        for side, name in (("infrared", "Infrared"), ("visible", "Visible")):
+            shutil.copytree(pairs / side, tmp_path / "fmb" / split / name)
+    arguments = ["--weights", str(weights), "--device", "cpu", "-o", str(tmp_path / "out")]
+    assert main(["fuse", str(tmp_path / "fmb"), *arguments]) == 0
+    found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))
+    assert found == ["test/a.png", "test/b.png", "train/a.png", "train/b.png"]
+
+
+def test_a_training_that_could_not_be_saved_does_not_start(pairs: Path, tmp_path: Path, capsys) -> None:
+    for stage in ("visual", "detection"):
+        assert main(["train", stage, str(pairs), "-o", str(tmp_path / "x.pth"), "--steps", "1"]) == 1
+        output = capsys.readouterr()
+        assert "saved as .safetensors" in output.err and not output.out
+        with pytest.raises(SystemExit):
+            main(["train", stage, str(pairs), "-o", str(tmp_path / "x.safetensors"), "--steps", "0"])
+        assert "whole number from 1" in capsys.readouterr().err
+
+
 def test_faults_are_one_line_and_status_one(
     pairs: Path, weights: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     out = ["-o", str(tmp_path / "out")]
     for arguments, text in (
         (["fuse", str(tmp_path / "nowhere"), *out], "nowhere"),
-        (["fuse", "a.png", "b.png", "--weights", str(weights), *out], "not a readable image"),
+        (["fuse", "a.png", "b.png", "--weights", str(weights), *out], "a.png: no such file"),
         (["fuse", str(pairs), "--weights", str(pairs), *out], "no such weight file"),
         (["fuse", str(pairs), "--device", "cuda:77", *out], "cuda:77"),
         (["weights", "import", str(weights), *out], "w.safetensors"),
+        (["train", "visual", str(pairs), *out, "--crop", "1"], "saved as .safetensors"),
     ):
         assert main(arguments) == 1, arguments
         error = capsys.readouterr().err

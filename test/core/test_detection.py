@@ -75,6 +75,25 @@ def test_loss_reaches_the_image_and_falls_when_trained(detector: Detector) -> No
     assert step.item() < 0.8 * loss.item()
 
 
+@pytest.mark.parametrize(
+    "architecture",
+    [{}, {"model": 5, "names": ["a"]}, {"model": "yolov5n.yaml", "names": "ab"},
+     {"model": "evil.yaml", "names": ["a"]}, {"model": "https://example.com/yolov5n.yaml", "names": ["a"]},
+     {"model": "../yolov5n.yaml", "names": ["a"]}],
+)  # fmt: skip
+def test_a_manifest_names_no_model_file_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, architecture: dict
+) -> None:
+    """ultralytics evaluates text of a model file; only files of its own package may be named."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "evil.yaml").write_text("activation: open('ran', 'w')\nnc: 1\nbackbone: []\nhead: []\n")
+    path = tmp_path / "d.safetensors"
+    write_tensors(path, {"x": torch.zeros(1)}, kind="detector", architecture=architecture, record={})
+    with pytest.raises(WeightsError, match=r"unknown detector|architecture of a detector"):
+        Detector.from_settings(EngineSettings(detector_weights=str(path)), torch.device("cpu"))
+    assert not (tmp_path / "ran").exists()
+
+
 def test_weights_come_back_and_foreign_ones_do_not(tmp_path: Path, detector: Detector) -> None:
     path = tmp_path / "d.safetensors"
     write_tensors(path, detector.model.state_dict(), kind="detector", architecture=detector.architecture, record={})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -108,6 +109,36 @@ def test_switching_tasks_builds_each_network_once(probe: type[Probe], weights: s
     assert engine.class_names(Task.DETECTION) == ("thing",) and engine.class_names(Task.NONE) == ()
 
 
+def test_steps_go_on_while_a_network_is_loaded(
+    probe: type[Probe], weights: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
+    loading, loaded = threading.Event(), threading.Event()
+
+    def slow(cls: type[Probe], settings: EngineSettings, device: torch.device) -> Probe:
+        loading.set()
+        assert loaded.wait(20.0)
+        return cls()
+
+    monkeypatch.setattr(Probe, "from_settings", classmethod(slow))
+    thread = threading.Thread(target=engine.apply, args=(replace(engine.settings, task=Task.DETECTION),))
+    thread.start()
+    assert loading.wait(20.0)
+    assert engine.step(frame()).task is Task.NONE
+    loaded.set()
+    thread.join(20.0)
+    assert engine.step(frame()).task is Task.DETECTION
+
+
+def test_other_weights_replace_a_network(probe: type[Probe], weights: str) -> None:
+    engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
+    for k in range(3):
+        engine.apply(replace(engine.settings, detector_weights=f"{k}.safetensors"))
+    assert len(engine._networks) == 1 and probe.built == 4
+    engine.close()
+    engine.close()
+
+
 def test_thresholds_change_live(probe: type[Probe], weights: str) -> None:
     engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
     engine.apply(replace(engine.settings, detector_confidence=0.77))
@@ -141,7 +172,10 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
         ({"device": "cuda"}, "device cannot change"),
         ({"task": Task.SALIENCY}, "no network for the task 'saliency'"),
         ({"thermal_range": "sometimes"}, "'auto' or 'fixed'"),
-        ({"thermal_range": "fixed", "thermal_limits": (5.0, 5.0)}, "must rise"),
+        ({"thermal_range": "fixed", "thermal_limits": (5.0, 5.0)}, "must be finite and rise"),
+        ({"thermal_range": "fixed", "thermal_limits": (float("-inf"), 5.0)}, "must be finite and rise"),
+        ({"detector_confidence": float("nan")}, "detector_confidence lies in 0..1"),
+        ({"detector_iou": -1.0}, "detector_iou lies in 0..1"),
         ({"homography": (1.0,)}, "9 values"),
     ],
 )

@@ -51,6 +51,10 @@ class TestThermalRange:
         image = np.array([[100, 200, 300, 400]], np.uint16)
         np.testing.assert_allclose(ThermalRange((200.0, 300.0)).normalize(image), [[0, 0, 1, 1]], atol=1e-7)
 
+    def test_fixed_limits_are_kept_however_close(self) -> None:
+        image = np.array([[29_500, 29_505, 29_510]], np.uint16)
+        np.testing.assert_allclose(ThermalRange((29_500.0, 29_510.0)).normalize(image), [[0, 0.5, 1]], atol=1e-6)
+
     def test_sensor_noise_is_not_stretched(self) -> None:
         noise = np.random.default_rng(0).normal(29_500, 2, (64, 64)).round().astype(np.uint16)
         assert ThermalRange().normalize(noise).std() < 0.05
@@ -69,6 +73,24 @@ class TestThermalRange:
         image[40:80, 40:80] = 34_000
         naive = [ThermalRange().normalize(i.astype(np.uint16))[:30].mean() for i in (scene, image)]
         assert abs(naive[0] - naive[1]) > 0.2, "limits of each frame's own do flicker here"
+
+    @pytest.mark.parametrize("first", [0, 30_000, 65_535])
+    def test_a_blank_first_frame_is_forgotten_at_once(self, first: int) -> None:
+        rng = np.random.default_rng(4)
+        thermal = ThermalRange()
+        thermal.normalize((rng.normal(0, 3, (60, 80)) + first).clip(0, 65_535).astype(np.uint16))
+        scene = rng.uniform(29_500, 31_000, (60, 80))
+        scene[0] = 0  # dead pixels, so that the ranges overlap
+        shown = thermal.normalize(scene.astype(np.uint16))
+        assert np.mean((shown <= 0.0) | (shown >= 1.0)) < 0.05
+
+    def test_a_shutter_in_between_changes_little(self) -> None:
+        thermal = ThermalRange()
+        scene = np.random.default_rng(5).uniform(29_500, 31_000, (60, 80)).astype(np.uint16)
+        before = thermal.normalize(scene)
+        for _ in range(3):
+            thermal.normalize(np.full((60, 80), 30_200, np.uint16))
+        assert np.abs(thermal.normalize(scene) - before).max() < 0.12
 
     def test_follows_a_warming_scene(self) -> None:
         thermal = ThermalRange()

@@ -181,3 +181,25 @@ def test_bfloat16_checkpoints_are_read_as_float32() -> None:
     tensors = random_tensors(2, 4, seed=0)
     model = CLDyN.from_reference({**tensors, "bvb": tensors["bvb"].bfloat16()})
     assert model.bank().dtype == torch.float32
+    torch.testing.assert_close(model.bank(), tensors["bvb"].view(4, 32, 256), rtol=1e-2, atol=1e-2)
+
+
+def test_the_bank_is_taken_in_both_shapes_and_nothing_else_is_reshaped() -> None:
+    tensors = random_tensors(2, 4, seed=0)
+    flat = CLDyN.from_reference({**tensors, "bvb": tensors["bvb"].reshape(128, 256)})
+    assert torch.equal(flat.bank(), tensors["bvb"].view(4, 32, 256))
+    name = "vfn.frb1.mlp_aa.0.weight"
+    for wrong in ({name: tensors[name].T}, {"bvb": tensors["bvb"].reshape(256, 128)}):
+        with pytest.raises(WeightsError, match=f"{next(iter(wrong))} has shape"):
+            CLDyN.from_reference({**tensors, **wrong})
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_task_feature_of_another_precision_is_taken(dtype: torch.dtype) -> None:
+    model = CLDyN.from_reference(random_tensors(2, 4, seed=4))
+    visible, infrared = pair(1, 20, 24)
+    task = torch.randn(1, 12, 4, 3, generator=torch.Generator().manual_seed(0)).to(dtype)
+    with torch.no_grad():
+        given = model.compensated_pass(visible, infrared, task)
+        same = model.compensated_pass(visible, infrared, task.float())
+    assert given.rgb.dtype == torch.float32 and torch.equal(given.rgb, same.rgb)

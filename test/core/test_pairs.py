@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cldyn_core.data.check import check_folder
 from cldyn_core.data.matching import match_names, natural_key
-from cldyn_core.data.pairs import PairError, find_pairs
+from cldyn_core.data.pairs import PairError, PairSource, class_names, find_pairs
 
 SHARED = Path(os.environ.get("CLDYN_SHARED", Path(__file__).resolve().parents[3] / "shared"))
 RNG = np.random.default_rng(0)
@@ -285,3 +285,32 @@ def test_real_clip() -> None:
         pytest.skip(f"no {folder}")
     found = find_pairs(folder)
     assert len(found) == 151 == sum(1 for _ in found.iterate())
+
+
+def test_one_split_under_two_names_is_refused(tmp_path: Path) -> None:
+    for split in ("a_train", "b_train"):
+        for side in ("Infrared", "Visible"):
+            (tmp_path / split / side).mkdir(parents=True)
+            cv2.imwrite(str(tmp_path / split / side / "1.png"), np.zeros((8, 8), np.uint8))
+    with pytest.raises(PairError, match=r"a_train/ and b_train/ are both 'train'"):
+        find_pairs(tmp_path)
+
+
+def test_a_text_label_goes_before_others_of_its_name(tmp_path: Path) -> None:
+    for side in ("ir", "vi", "labels"):
+        (tmp_path / side).mkdir()
+    for side in ("ir", "vi"):
+        cv2.imwrite(str(tmp_path / side / "1.png"), np.zeros((8, 8), np.uint8))
+    for suffix in (".txt", ".xml", ".json"):
+        (tmp_path / "labels" / f"1{suffix}").write_text("")
+    (entry,) = find_pairs(tmp_path).entries
+    assert entry.label is not None and entry.label.suffix == ".txt"
+
+
+def test_class_names_are_read_with_a_byte_order_mark_and_refused_in_another_encoding(tmp_path: Path) -> None:
+    source = PairSource("plain", "", tmp_path / "ir", tmp_path / "vi")
+    (tmp_path / "classes.txt").write_bytes(b"\xef\xbb\xbfPeople\r\nCar\r\n\r\n")
+    assert class_names(source) == ("People", "Car")
+    (tmp_path / "classes.txt").write_bytes("Fußgänger\n".encode("latin-1"))
+    with pytest.raises(PairError, match=r"classes\.txt: is not UTF-8"):
+        class_names(source)
