@@ -11,14 +11,13 @@ from typing import Any
 
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, QoSReliabilityPolicy
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
 from cldyn_ros.filters import make_pairer
 from cldyn_ros.health import Health, InputState, SyncState
-from cldyn_ros.inputs import ImageInput
+from cldyn_ros.inputs import CameraInfoInput, ImageInput
 from cldyn_ros.params import NodeParams
 from cldyn_ros.publishers import Outputs
 from cldyn_ros.status import Job, Shot, caption, frame_report
@@ -27,7 +26,7 @@ from cldyn_ros.worker import Worker
 
 TICK_S = 0.1
 DIAGNOSTICS_S = 1.0
-STOP_TIMEOUT_S = 10.0
+STOP_PATIENCE_S = 10.0
 WARN_EVERY_S = 10.0
 
 
@@ -53,7 +52,6 @@ class ActiveFusion:
         self._node, self._engine, self._outputs, self._params = node, engine, outputs, params
         self._health = Health()
         self._pairer = make_pairer(params.sync_policy, params.tolerance_ns, params.infrared_offset_ns)
-        self._camera_info: CameraInfo | None = None
         self._last_arrival = time.monotonic()
         self._warned: dict[str, float] = {}
         self._worker: Worker[Job, EngineSettings] = Worker(
@@ -63,8 +61,7 @@ class ActiveFusion:
             source: ImageInput(node, source, params.image_transport, params.qos_reliability, self._on_image)
             for source in Source
         }
-        latest = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
-        self._info = node.create_subscription(CameraInfo, "visible/camera_info", self._on_camera_info, latest)
+        self._camera_info = CameraInfoInput(node)
         steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still; the watch must not
         self._timers = [
             node.create_timer(TICK_S, self._on_tick, clock=steady),
@@ -89,11 +86,11 @@ class ActiveFusion:
         """Unsubscribe and stop the worker; a step in progress is finished and published."""
         for image_input in self._inputs.values():
             image_input.close()
-        self._node.destroy_subscription(self._info)
+        self._camera_info.close()
         for timer in self._timers:
             self._node.destroy_timer(timer)
-        if not self._worker.stop(STOP_TIMEOUT_S):
-            self._node.get_logger().error(f"the engine did not finish its step in {STOP_TIMEOUT_S:.0f} s")
+        while not self._worker.stop(STOP_PATIENCE_S):  # nobody may use or free the engine before
+            self._node.get_logger().warning("stopping; the step in progress has not ended yet")
 
     # The way of a frame: _on_image -> NearestPairer -> Worker -> _on_job
 
@@ -129,13 +126,14 @@ class ActiveFusion:
         try:
             result = self._step(job)
         except ValueError as error:
-            self._health.count("refused by engine", str(error))
+            self._health.failed("refused by engine", str(error))
             self._warn("engine", f"pair refused: {error}")
             return
         if result.error:
             self._health.count("task errors", result.error)
             self._warn("task", f"fused without the task's feedback: {result.error}")
-        self._outputs.publish(result, job.header, self._camera_info, caption(result, job, self._health.fused_rate()))
+        camera = self._camera_info.newest if job.visible is not None else None
+        self._outputs.publish(result, job.header, camera, caption(result, job, self._health.fused_rate()))
         total_ms = (time.monotonic() - job.received) * 1e3
         number = self._health.fused(result.timings_ms, total_ms)
         report = frame_report(result, job, number, total_ms, self._sync_state().counts, self._health.events())
@@ -160,6 +158,7 @@ class ActiveFusion:
         """Follow the cameras' QoS, settle what waits when both cameras are silent, name a missing camera in the log."""
         for image_input in self._inputs.values():
             image_input.tick()
+        self._camera_info.tick()
         if time.monotonic() - self._last_arrival > self._params.sync_timeout_ms / 2e3:
             self._offer(self._pairer.flush())
         if self._health.starving(self._params.sync_timeout_ms):
@@ -181,12 +180,9 @@ class ActiveFusion:
         counts = {source: self._pairer.counts(source) for source in Source}
         return SyncState(self._params.sync_tolerance_ms, counts, None if miss is None else miss / 1e6)
 
-    def _on_camera_info(self, msg: CameraInfo) -> None:
-        self._camera_info = msg
-
     def _on_failure(self, error: Exception) -> None:
-        self._health.count("failures", f"{type(error).__name__}: {error}")
-        self._node.get_logger().error(f"worker: {type(error).__name__}: {error}")
+        self._health.failed("failures", f"{type(error).__name__}: {error}")
+        self._warn("failure", f"frame failed: {type(error).__name__}: {error}")
 
     def _warn(self, key: str, text: str) -> None:
         """Log a warning, of one kind at most every WARN_EVERY_S."""

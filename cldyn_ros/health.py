@@ -15,6 +15,11 @@ from enum import IntEnum
 from cldyn_ros.meters import Rate, Window
 from cldyn_ros.sync import Counts, Reason, Source
 
+ALARM_FAILURES = 3
+"""So many pairs in a row without a fused image are an error, not an accident."""
+HANG_S = 60.0
+"""Without a fused image for this long, although pairs come, the engine is taken to hang."""
+
 
 class Level(IntEnum):
     """Values of diagnostic_msgs/DiagnosticStatus.level."""
@@ -71,6 +76,8 @@ class Health:
         self._inputs = {source: _Input() for source in Source}
         self._fused_rate = Rate()
         self._fused = 0
+        self._failed_in_a_row = 0
+        self._last_fused: float | None = None
         self._events: Counter[str] = Counter()
         self._last_error = ""
         self._last_pair: float | None = None
@@ -96,15 +103,23 @@ class Health:
             self._gap.add(abs(gap_ms))
 
     def count(self, event: str, error: str = "") -> None:
-        """Count a named event: superseded, refused, task_error, failure ..."""
+        """Count a named event ("superseded", "task errors" ...)."""
         with self._lock:
             self._events[event] += 1
             self._last_error = error or self._last_error
+
+    def failed(self, event: str, error: str) -> None:
+        """Count a named event that cost a pair its fused image ("failures", "refused by engine")."""
+        self.count(event, error)
+        with self._lock:
+            self._failed_in_a_row += 1
 
     def fused(self, timings_ms: Mapping[str, float], total_ms: float) -> int:
         """A fused image was published; returns its number, from 1."""
         with self._lock:
             self._fused += 1
+            self._failed_in_a_row = 0
+            self._last_fused = self._clock()
             self._fused_rate.add(self._clock())
             for stage, value in (*timings_ms.items(), ("total", total_ms)):
                 self._latency.setdefault(stage, Window()).add(value)
@@ -201,9 +216,18 @@ class Health:
             values |= {f"pair gap p{percent} ms": f"{gap:.1f}"} if gap is not None else {}
         values |= {event: str(n) for event, n in sorted(self._events.items())}
         values["last error"] = self._last_error
-        if starvation:
-            return Report("fusion", Level.ERROR, starvation, values)
+        if fault := starvation or self._stall(now):
+            return Report("fusion", Level.ERROR, fault, values)
         return Report("fusion", Level.OK, "fusing" if self._fused else "waiting for the first pair", values)
+
+    def _stall(self, now: float) -> str:
+        """Why pairs give no fused images; "" while they do."""
+        if self._failed_in_a_row >= ALARM_FAILURES:
+            return f"the last {self._failed_in_a_row} pairs failed: {self._last_error}"
+        silence = now - (self._started if self._last_fused is None else self._last_fused)
+        if self._last_pair is not None and silence > HANG_S and now - self._last_pair < HANG_S:
+            return f"pairs come, but none was fused for {silence:.0f} s: the engine hangs, or is far too slow"
+        return ""
 
 
 def explain_no_match(sync: SyncState) -> str:

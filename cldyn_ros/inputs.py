@@ -1,4 +1,4 @@
-"""Subscription of one camera's images: raw or compressed, with a reliability that fits the camera."""
+"""Subscriptions: one camera's images, raw or compressed, with a reliability that fits the camera; its calibration."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
+from rclpy.qos import QoSDurabilityPolicy, QoSHistoryPolicy, QoSPolicyKind, QoSProfile, QoSReliabilityPolicy
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from cldyn_ros.health import InputState
 from cldyn_ros.sync import Source
@@ -20,7 +20,7 @@ except ImportError:  # Humble
 
 OnImage = Callable[[Source, "Image | CompressedImage"], None]
 
-_DEPTH = 5
+_DEPTH = 10
 
 
 class ImageInput:
@@ -70,3 +70,51 @@ class ImageInput:
 
     def _on_incompatible_qos(self, event: Any) -> None:
         self._incompatible = event.last_policy_kind == QoSPolicyKind.RELIABILITY
+
+
+class CameraInfoInput:
+    """The newest CameraInfo of the visible camera, from a driver that repeats it or one that latched it once.
+
+    It starts volatile, which fits every driver; the next `tick` follows one that latches.
+    """
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self.newest: CameraInfo | None = None
+        self.topic = camera_info_topic(node)
+        self._latched = False
+        self._subscription: Subscription | None = self._subscribe()
+
+    def tick(self) -> None:
+        """Ask for what was published before this node came, where the driver keeps it."""
+        if self._latched or self._subscription is None:
+            return
+        offered = {info.qos_profile.durability for info in self._node.get_publishers_info_by_topic(self.topic)}
+        if offered == {QoSDurabilityPolicy.TRANSIENT_LOCAL}:
+            self._latched = True
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = self._subscribe()
+
+    def close(self) -> None:
+        """Stop receiving."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+            self._subscription = None
+
+    def _subscribe(self) -> Subscription:
+        qos = QoSProfile(depth=1, reliability=QoSReliabilityPolicy.BEST_EFFORT)
+        if self._latched:
+            qos = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+        return self._node.create_subscription(CameraInfo, self.topic, self._on_info, qos)
+
+    def _on_info(self, msg: CameraInfo) -> None:
+        self.newest = msg
+
+
+def camera_info_topic(node: Node) -> str:
+    """visible/camera_info where it is remapped, else camera_info beside the images, as image_transport has it."""
+    default = "visible/camera_info"
+    remapped = node.resolve_topic_name(default)
+    if remapped != node.resolve_topic_name(default, only_expand=True):
+        return remapped
+    return node.resolve_topic_name("visible/image_raw").rpartition("/")[0] + "/camera_info"

@@ -87,7 +87,7 @@ class NodeParams:
     sync_timeout_ms: float = param(
         1000.0,
         "sync.timeout_ms",
-        "Without a pair for this long, in ms, log and diagnostics name the missing camera, and on_missing applies.",
+        "Without a pair for this long, in ms, log and diagnostics say why; on_missing applies to a camera that silent.",
         low=50.0,
         high=3_600_000.0,
     )

@@ -119,16 +119,22 @@ def detections_msg(found: Detections, header: Header) -> Detection2DArray:
 
 
 def scaled_camera_info(camera: CameraInfo, header: Header, image: NDArray[np.uint8]) -> CameraInfo:
-    """The visible camera's calibration under `header`, scaled to the size of `image` (H, W, 3) where that differs."""
-    height, width = image.shape[:2]
-    info = copy.copy(camera)
+    """The visible camera's calibration under `header`, scaled where `image` (H, W, 3) has another size than it says.
+
+    K, P, width, height and ROI speak of the full, unbinned sensor; the image is the ROI (if any) of it, binned.
+    """
+    info = copy.deepcopy(camera)
     info.header = header
-    if (camera.width, camera.height) in ((width, height), (0, 0)):
+    width = (camera.roi.width or camera.width) / max(camera.binning_x, 1)
+    height = (camera.roi.height or camera.height) / max(camera.binning_y, 1)
+    size = (image.shape[1], image.shape[0])
+    if not width or not height or (int(width), int(height)) == size:
         return info
-    sx, sy = width / camera.width, height / camera.height
-    info = copy.deepcopy(info)
-    info.width, info.height = width, height
+    sx, sy = size[0] / width, size[1] / height
     rows = (sx, sy, 1.0)
     info.k = [value * rows[k // 3] for k, value in enumerate(camera.k)]
     info.p = [value * rows[k // 4] for k, value in enumerate(camera.p)]
+    info.width, info.height = round(camera.width * sx), round(camera.height * sy)
+    info.roi.x_offset, info.roi.width = round(camera.roi.x_offset * sx), round(camera.roi.width * sx)
+    info.roi.y_offset, info.roi.height = round(camera.roi.y_offset * sy), round(camera.roi.height * sy)
     return info

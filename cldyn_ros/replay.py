@@ -219,6 +219,7 @@ def main(argv: Sequence[str] | None = None, stop: StopFlag | None = None) -> int
         return 1
     finally:
         try_shutdown()
+        stop.retire()
     return 0
 
 

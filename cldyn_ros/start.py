@@ -1,4 +1,6 @@
-"""Entry points of the executables: what happens before the imports, which take seconds, and after the end."""
+"""Entry points of the executables. They take the signals before the imports, which take seconds: Ctrl-C ends those as
+quietly as all that follows.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +8,6 @@ import signal
 from importlib import import_module
 
 from cldyn_ros.stopping import StopFlag
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def fusion_node() -> int:
@@ -21,9 +21,5 @@ def replay() -> int:
 
 
 def _run(module: str) -> int:
-    """Take the signals, so that Ctrl-C ends the imports as quietly as all that follows, then run the module's main."""
-    stop = StopFlag().set_on(*SIGNALS)
-    status = int(import_module(module).main(stop=stop))
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)  # Python takes its handlers away at the end: a second Ctrl-C would kill
-    return status
+    stop = StopFlag().set_on(signal.SIGINT, signal.SIGTERM)
+    return int(import_module(module).main(stop=stop))

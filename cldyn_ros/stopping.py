@@ -19,6 +19,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self._set = False
+        self._numbers: tuple[signal.Signals, ...] = ()
         self._read, self._write = os.pipe()
         for end in (self._read, self._write):
             os.set_blocking(end, False)
@@ -43,7 +44,15 @@ class StopFlag:
 
     def set_on(self, *numbers: signal.Signals) -> StopFlag:
         """Let these signals set the flag; call it in the main thread. Returns the flag."""
+        self._numbers = numbers
         signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
         for number in numbers:
             signal.signal(number, lambda *_: self.set())
         return self
+
+    def retire(self) -> None:
+        """Ignore the signals from now on. To be called last: Python takes its handlers away when it ends, and a second
+        Ctrl-C would kill it there.
+        """
+        for number in self._numbers:
+            signal.signal(number, signal.SIG_IGN)

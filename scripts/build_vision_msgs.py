@@ -101,6 +101,7 @@ def cmake(*arguments: str) -> None:
 def build(headers: list[Path]) -> None:
     """Configure, compile, install. Starts from nothing: a rest of another Python or ROS would be kept otherwise."""
     shutil.rmtree(BUILD, ignore_errors=True)
+    includes = " ".join(f'-I"{folder}"' for folder in headers)  # quoted: the path may hold spaces
     cmake(
         "-S", str(SOURCE), "-B", str(BUILD), "-G", "Unix Makefiles",
         f"-DCMAKE_INSTALL_PREFIX={PREFIX}",
@@ -110,7 +111,7 @@ def build(headers: list[Path]) -> None:
         f"-DPython3_EXECUTABLE={sys.executable}",
         f"-DPython3_INCLUDE_DIR={headers[0]}",
         f"-DPython3_NumPy_INCLUDE_DIR={numpy.get_include()}",
-        f"-DCMAKE_C_FLAGS={' '.join(f'-I{folder}' for folder in headers)}",
+        f"-DCMAKE_C_FLAGS={includes}",
     )  # fmt: skip
     cmake("--build", str(BUILD), "--parallel", str(len(os.sched_getaffinity(0))))
     cmake("--install", str(BUILD))

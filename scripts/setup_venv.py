@@ -132,6 +132,7 @@ def install_torch(build: str, packages: list[str]) -> None:
     """Torch of the given build ("cpu", "cuda"), before anything that would choose one itself."""
     (torch,) = pins("torch==")
     if build == "cuda":
+        run(PYTHON, "-m", "pip", "uninstall", "--yes", "--quiet", "torch")  # to pip a CPU build is as good
         pip_install(*packages, torch)
         return
     wanted = [*packages, f"{torch}+cpu"]

@@ -5,12 +5,12 @@ summary.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from cldyn_ros.demo.examine import examine
+from cldyn_ros.demo.folder import check_folder
 from cldyn_ros.demo.material import prepare_material
 from cldyn_ros.demo.performance import DemoError, perform
 from cldyn_ros.demo.sheet import write_sheet
@@ -40,9 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 when everything that the demo promises happened, 1 when not, 2 when it could not run at all."""
     args = build_parser().parse_args(argv)
     try:
-        if args.out.exists():
-            shutil.rmtree(args.out)
-        args.out.mkdir(parents=True)
+        check_folder(args.out)
         material = prepare_material(args)
         performance = perform(material, args.out)
         evidence = examine(material, performance)

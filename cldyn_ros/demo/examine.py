@@ -67,12 +67,21 @@ class Evidence:
     switches: list[SwitchReport] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
 
+    diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Values of the last /diagnostics, by the name of the status."""
+
+    def counted(self, status: str, key: str) -> int:
+        """A counter of the last /diagnostics; 0 where it never counted."""
+        return int(self.diagnostics.get(status, {}).get(key, "0"))
+
     @property
     def dropped(self) -> dict[str, int]:
-        """Why frames were not fused, as the node counted it."""
-        last = self.reports[-1].values if self.reports else {}
-        counted = {k: int(v) for k, v in last.items() if " dropped " in k or k == "superseded"}
-        return {k: v for k, v in counted.items() if v}
+        """Why images and pairs were not fused, as the node counted it."""
+        counted = {key: self.counted("fusion", key) for key in ("superseded", "refused by engine", "failures")}
+        for side in ("visible", "infrared"):
+            values = self.diagnostics.get(f"{side} input", {})
+            counted |= {f"{side} {key}": int(n) for key, n in values.items() if key.startswith(("dropped", "refused"))}
+        return {key: n for key, n in counted.items() if n}
 
 
 def examine(material: Material, performance: Performance) -> Evidence:
@@ -86,6 +95,10 @@ def examine(material: Material, performance: Performance) -> Evidence:
             evidence.reports.append(_frame_report(message))
         elif topic == "/cldyn/fused/image_raw":
             evidence.fused_stamps.add(_stamp(message))
+        elif topic == "/diagnostics":
+            for status in message.status:
+                values = {pair.key: pair.value for pair in status.values}
+                evidence.diagnostics[status.name.rpartition(": ")[2]] = values
         elif topic == "/cldyn/detections":
             evidence.found.update(d.results[0].hypothesis.class_id for d in message.detections)
     evidence.switches = [_switch_report(evidence, switch) for switch in performance.switches]

@@ -14,6 +14,7 @@ from cldyn_core.engine import FusionEngine
 from cldyn_core.tasks import available_tasks
 from cldyn_core.types import EngineSettings, FramePair, Task
 from cldyn_ros.bags import write_bag
+from cldyn_ros.demo.folder import clear_folder
 
 _HEADROOM = 0.5  # of the measured speed: node, replayer and recorder share the machine
 _FASTEST_HZ = 10.0
@@ -42,6 +43,7 @@ def prepare_material(args: argparse.Namespace) -> Material:
         raise ValueError(f"{args.pairs}: {len(pairs)} pairs; the demo needs at least 6")
     schedule = _schedule()
     rate = args.rate or sustainable_rate(pairs[0][1], schedule)
+    clear_folder(args.out)
     bag = args.out / "input.mcap"
     print(f"writing {bag}: {len(pairs)} pairs at {rate:.2f} Hz", flush=True)
     write_bag(iter(pairs), bag, rate=rate)

@@ -74,11 +74,9 @@ def _head(evidence: Evidence) -> str:
 
 
 def _frames(evidence: Evidence) -> str:
-    last = evidence.reports[-1].values if evidence.reports else {}
-    fused = len(evidence.reports)
     rows = [(f"{topic} played", len(stamps)) for topic, stamps in evidence.played.items()]
-    superseded = int(last.get("superseded", 0))
-    rows += [("paired", fused + superseded), ("fused and published", fused)]
+    rows += [(f"{side} received", evidence.counted(f"{side} input", "received")) for side in ("infrared", "visible")]
+    rows += [("paired", evidence.counted("visible input", "paired")), ("fused and published", len(evidence.reports))]
     rows += [(f"dropped: {reason}", count) for reason, count in evidence.dropped.items()]
     return "## Frames\n\n" + _table(("what", "count"), rows)
 

@@ -40,7 +40,7 @@ def make_bench(rclpy_session: Any) -> Iterator[MakeBench]:
 
     benches = []
 
-    def make(start: bool = True, **parameters: Any) -> Bench:
+    def make(start: bool = True, cli_args: list[str] | None = None, **parameters: Any) -> Bench:
         engines: list[FakeEngine] = []
 
         def factory(settings: EngineSettings) -> FakeEngine:
@@ -48,7 +48,7 @@ def make_bench(rclpy_session: Any) -> Iterator[MakeBench]:
             return engines[-1]
 
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
-        node = FusionNode(factory, parameter_overrides=overrides)
+        node = FusionNode(factory, parameter_overrides=overrides, cli_args=cli_args)
         if start:
             assert node.start()
         benches.append(Bench(rclpy_session, node, engines))

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from cldyn_core.types import Detections, EngineSettings, FramePair, StepResult, Task
+from cldyn_ros.sync import Source
 
 T = TypeVar("T")
 NAMES = ("person", "car")
@@ -117,7 +118,9 @@ class Bench:
         wait_for(publisher.get_subscription_count)
         return publisher
 
-    def show(self, source: str, stamp_ns: int, image: np.ndarray | None = None, **changes: Any) -> None:
+    def show(
+        self, source: str, stamp_ns: int, image: np.ndarray | None = None, topic: str = "", **changes: Any
+    ) -> None:
         """Publish one image of a camera."""
         from sensor_msgs.msg import Image
 
@@ -130,7 +133,12 @@ class Bench:
         msg.data = array.array("B", image.tobytes())
         for name, value in changes.items():
             setattr(msg, name, value)
-        self.connect(f"/{source}/image_raw", Image).publish(msg)
+        self.connect(topic or f"/{source}/image_raw", Image).publish(msg)
+
+    def wait_until_offered(self, count: int) -> None:
+        """Until the node under test has taken so many images of each camera: a queue of DDS holds only some."""
+        pairer = self.node._active._pairer
+        wait_for(lambda: all(pairer.counts(source).offered >= count for source in Source))
 
     def show_pair(self, stamp_ns: int) -> None:
         """One image of each camera, 2 ms apart."""

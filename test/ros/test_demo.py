@@ -17,6 +17,7 @@ from cldyn_core.tasks import available_tasks
 from cldyn_core.types import Task
 from cldyn_ros.bag_files import BagReader
 from cldyn_ros.demo.examine import Evidence, FrameReport, Row, SwitchReport
+from cldyn_ros.demo.folder import clear_folder
 from cldyn_ros.demo.material import Material
 from cldyn_ros.demo.performance import Performance, Switch
 from cldyn_ros.demo.sheet import COLUMNS
@@ -119,3 +120,20 @@ def test_the_schedule_has_every_task_that_runs_here() -> None:
     from cldyn_ros.demo.material import _schedule
 
     assert _schedule() == (*available_tasks(), Task.NONE)
+
+
+def test_only_an_earlier_demo_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "demo"
+    clear_folder(folder)
+    for name in ("input.mcap", "summary.md"):
+        (folder / name).write_text("old")
+    (folder / ".output.mcap.abc").mkdir()
+    clear_folder(folder)
+    assert not list(folder.iterdir())
+    (folder / "summary.md").write_text("old")
+    (folder / "thesis.md").write_text("dear")
+    done = run_demo(folder)
+    assert done.returncode == 2 and "holds thesis.md" in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == ["summary.md", "thesis.md"]
+    with pytest.raises(ValueError, match="not a folder"):
+        clear_folder(folder / "thesis.md")

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +22,7 @@ pytest.importorskip("vision_msgs", reason="vision_msgs is not built; run make se
 import cv2
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.srv import ChangeState, GetState
-from rcl_interfaces.srv import DescribeParameters, SetParametersAtomically
+from rcl_interfaces.srv import DescribeParameters, SetParameters, SetParametersAtomically
 from rclpy.parameter import Parameter
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile, QoSReliabilityPolicy
 from ros_bench import NAMES, Bench, FakeEngine, MakeBench, wait_for
@@ -223,7 +224,7 @@ def test_newest_frame_wins_over_a_slow_engine(make_bench: MakeBench) -> None:
     bench.engine.step_s = 0.5
     for k in range(8):
         bench.show_pair(T0 + k * PERIOD)
-        time.sleep(0.02)
+        bench.wait_until_offered(k + 1)
     wait_for(lambda: status and stamp_ns(status[-1]) == T0 + 7 * PERIOD)
     assert len(status) <= 4
     superseded = int(values(status[-1].status[0])["superseded"])
@@ -372,13 +373,112 @@ def test_camera_info_overlay_and_jpeg_go_with_the_fused_image(make_bench: MakeBe
 def test_bag_loop_goes_on(make_bench: MakeBench) -> None:
     bench = make_bench()
     status = bench.listen("/cldyn/status", DiagnosticArray)
-    for _ in range(2):
+    for round_ in range(2):
         for k in range(30):
             count = len(status)
             bench.show_pair(T0 + k * PERIOD)
-            time.sleep(0.005)
+            bench.wait_until_offered(30 * round_ + k + 1)
         wait_for(lambda count=count: len(status) > count)
     assert len(status) + int(values(status[-1].status[0]).get("superseded", "0")) >= 57
+
+
+def test_calibration_of_a_latched_publisher_beside_a_remapped_camera(make_bench: MakeBench, rclpy_session: Any) -> None:
+    latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
+    driver = rclpy_session.create_node("driver")
+    driver.create_publisher(CameraInfo, "/cam/camera_info", latched).publish(CameraInfo(width=32, height=24, d=[0.5]))
+    bench = make_bench(cli_args=["--ros-args", "-r", "/visible/image_raw:=/cam/image"])
+    infos = bench.listen("/cldyn/fused/camera_info", CameraInfo)
+    wait_for(lambda: bench.node._active._camera_info.newest)
+    bench.show("infrared", T0)
+    bench.show("visible", T0, topic="/cam/image")
+    wait_for(lambda: infos)
+    driver.destroy_node()
+    assert list(infos[0].d) == [0.5]
+
+
+def test_calibration_topic_that_is_remapped_itself_is_taken(make_bench: MakeBench) -> None:
+    words = ["--ros-args", "-r", "visible/image_raw:=/cam/image", "-r", "visible/camera_info:=/else/info"]
+    assert make_bench(cli_args=words).node._active._camera_info.topic == "/else/info"
+
+
+def test_infrared_alone_has_no_calibration_of_the_visible_camera(make_bench: MakeBench) -> None:
+    bench = make_bench(sync__timeout_ms=200.0, sync__on_missing="infrared")
+    infos = bench.listen("/cldyn/fused/camera_info", CameraInfo)
+    status = bench.listen("/cldyn/status", DiagnosticArray)
+    bench.connect("/visible/camera_info", CameraInfo).publish(CameraInfo(width=32, height=24))
+    wait_for(lambda: bench.node._active._camera_info.newest)
+
+    def alone() -> bool:
+        bench.show("infrared", T0 + time.monotonic_ns())
+        time.sleep(0.05)
+        return bool(status)
+
+    wait_for(alone)
+
+    def together() -> bool:
+        bench.show_pair(T0 + 10**15 + time.monotonic_ns())
+        time.sleep(0.05)
+        return bool(values(status[-1].status[0])["mode"] == "exact" and infos)
+
+    wait_for(together)
+    assert {info.header.frame_id for info in infos} == {"visible_optical"}
+
+
+def test_switch_during_a_step_survives_deactivation(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.engine.step_s = 1.0
+    bench.show_pair(T0)
+    wait_for(lambda: bench.engine.pairs)
+    assert bench.set_parameter("task", "detection").successful
+    bench.node.trigger_deactivate()
+    bench.node.trigger_activate()
+    assert bench.engine.settings.task.value == "detection"
+
+
+def test_deactivation_waits_for_the_step_in_progress(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cldyn_ros.active.STOP_PATIENCE_S", 0.1)
+    bench = make_bench()
+    status = bench.listen("/cldyn/status", DiagnosticArray)
+    bench.engine.step_s = 1.0
+    bench.show_pair(T0)
+    wait_for(lambda: bench.engine.pairs)
+    bench.node.trigger_deactivate()
+    assert not [thread for thread in threading.enumerate() if thread.name == "fusion_worker"]
+    wait_for(lambda: status)
+
+
+def test_pairs_that_all_fail_are_an_error(make_bench: MakeBench) -> None:
+    bench = make_bench()
+    bench.engine.fault = RuntimeError("CUDA out of memory")
+    message = alarm(bench, "pairs failed", lambda k: bench.show_pair(T0 + k * PERIOD))
+    assert "RuntimeError: CUDA out of memory" in message
+    bench.engine.fault = None
+    status = bench.listen("/cldyn/status", DiagnosticArray)
+    wait_for(lambda: bench.show_pair(T0 + 10**12 + time.monotonic_ns()) or time.sleep(0.05) or status)
+    diagnostics(bench, "fusion", "fusing")
+
+
+def test_a_hundred_task_switches_a_second(make_bench: MakeBench) -> None:
+    """Under images; the last one counts, and every frame has the task that was in force."""
+    bench = make_bench()
+    status = bench.listen("/cldyn/status", DiagnosticArray)
+    client = bench.client.create_client(SetParameters, "/cldyn/set_parameters")
+    assert client.wait_for_service(timeout_sec=10.0)
+    requests = [
+        SetParameters.Request(parameters=[Parameter("task", value=task).to_parameter_msg()])
+        for task in ("none", "detection")
+    ]
+    futures = []
+    for k in range(200):
+        futures.append(client.call_async(requests[k % 2]))
+        if k % 20 == 0:
+            bench.show_pair(T0 + k * PERIOD)
+        time.sleep(0.005)
+    wait_for(lambda: all(future.done() for future in futures))
+    assert all(future.result().results[0].successful for future in futures)
+    bench.show_pair(T0 + 10_000 * PERIOD)
+    wait_for(lambda: status and stamp_ns(status[-1]) == T0 + 10_000 * PERIOD)
+    assert values(status[-1].status[0])["task"] == "detection"
 
 
 SCRIPT = """
