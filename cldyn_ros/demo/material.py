@@ -18,6 +18,8 @@ from cldyn_ros.demo.folder import clear_folder
 
 _HEADROOM = 0.5  # of the measured speed: node, replayer and recorder share the machine
 _FASTEST_HZ = 10.0
+_FRAMES, _LEAST = 30, 6  # to show
+_PATIENCE_S = 180.0  # of who watches
 _LOOKS, _LOOK_S = 3, 0.3  # at the speed, and seconds between two
 
 
@@ -36,13 +38,15 @@ class Material:
 
 def prepare_material(args: argparse.Namespace) -> Material:
     """Render or read the pairs, measure the machine, write the input bag."""
-    if args.frames < 6:
-        raise ValueError(f"--frames {args.frames}: the demo needs at least 6")
-    pairs = list(itertools.islice(_pairs(args), args.frames))
-    if len(pairs) < 6:
-        raise ValueError(f"{args.pairs}: {len(pairs)} pairs; the demo needs at least 6")
+    if args.frames is not None and args.frames < _LEAST:
+        raise ValueError(f"--frames {args.frames}: the demo needs at least {_LEAST}")
+    pairs = list(itertools.islice(_pairs(args), args.frames or _FRAMES))
+    if len(pairs) < _LEAST:
+        raise ValueError(f"{args.pairs}: {len(pairs)} pairs; the demo needs at least {_LEAST}")
     schedule = _schedule()
     rate = args.rate or sustainable_rate(pairs[0][1], schedule)
+    if args.frames is None:
+        pairs = pairs[: max(_LEAST, int(rate * _PATIENCE_S))]
     clear_folder(args.out)
     bag = args.out / "input.mcap"
     print(f"writing {bag}: {len(pairs)} pairs at {rate:.2f} Hz", flush=True)
@@ -90,8 +94,9 @@ def _rendered(args: argparse.Namespace) -> Iterator[tuple[str, FramePair]]:
     from cldyn_core.data.synthetic import SceneConfig, render_sequence
 
     width, _, height = args.size.partition("x")
-    config = SceneConfig(args.condition, int(width), int(height), args.frames, fps=2.0, seed=args.seed)
+    count = args.frames or _FRAMES
+    config = SceneConfig(args.condition, int(width), int(height), count, fps=2.0, seed=args.seed)
     for index, frame in enumerate(render_sequence(config)):
-        print(f"\rrendering a street ({args.condition}) {index + 1}/{args.frames}", end="", flush=True)
+        print(f"\rrendering a street ({args.condition}) {index + 1}/{count}", end="", flush=True)
         yield f"{index:06d}", FramePair(frame.visible, frame.infrared, int(frame.time_s * 1e9))
     print()
