@@ -153,3 +153,29 @@ def test_reports_of_inputs_and_engine() -> None:
     assert visible.values.items() >= {"rate Hz": "10.0", "received": "30", "dropped surplus": "7"}.items()
     assert (infrared.level, fused.level, fused.message) == (Level.WARN, Level.ERROR, starvation)
     assert engine.values == {"weights": "w"}
+
+
+def test_failing_pairs_are_an_error_until_one_is_fused() -> None:
+    bench = Bench()
+    for k in range(3):
+        assert fusion(bench).level == Level.OK, f"{k} failures are an accident"
+        bench.health.paired(1.0)
+        bench.health.failed("failures", "RuntimeError: out of memory")
+    report = fusion(bench)
+    assert (report.level, report.message) == (Level.ERROR, "the last 3 pairs failed: RuntimeError: out of memory")
+    assert report.values["failures"] == "3"
+    bench.health.fused({}, 1.0)
+    assert fusion(bench).level == Level.OK
+
+
+def test_an_engine_that_hangs_is_an_error_and_a_pause_of_the_cameras_is_not() -> None:
+    bench = Bench()
+    bench.health.paired(1.0)
+    bench.health.fused({}, 1.0)
+    bench.now += 100.0
+    assert fusion(bench).level == Level.OK, "no pairs, nothing to fuse"
+    bench = Bench()
+    for _ in range(70):
+        bench.now += 1.0
+        bench.health.paired(1.0)
+    assert fusion(bench).message == "pairs come, but none was fused for 70 s: the engine hangs, or is far too slow"
