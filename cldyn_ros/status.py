@@ -87,7 +87,9 @@ def frame_report(
 
 def caption(result: StepResult, job: Job, rate_hz: float) -> str:
     """The line below the overlay."""
-    parts = [result.task.value, job.mode(result), f"{rate_hz:.1f} Hz"]
+    parts = [result.task.value, job.mode(result)]
+    if rate_hz:
+        parts.append(f"{rate_hz:.1f} Hz")
     if result.timings_ms:
         parts.append(f"{sum(result.timings_ms.values()):.0f} ms")
     if isinstance(result.output, Detections):

@@ -34,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         "--condition", default="night", help="of the rendered street: day, dusk, night, glare, fog, smoke"
     )
     parser.add_argument("--size", default="480x360", help="WIDTHxHEIGHT of the rendered street")
-    parser.add_argument("--seed", type=int, default=7, help="of the rendered street")
+    parser.add_argument("--seed", type=int, default=10, help="of the rendered street")
     return parser
 
 

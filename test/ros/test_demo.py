@@ -38,7 +38,7 @@ def test_the_demo_keeps_its_promises(tmp_path: Path) -> None:
     assert counts["/cldyn/fused/image_raw"] == counts["/cldyn/status"] == 9
     assert counts["/cldyn/fused/camera_info"] == 9
     summary = (tmp_path / "demo" / "summary.md").read_text()
-    assert "rendered street, night, seed 7, 96x64; 9 pairs" in summary
+    assert "rendered street, night, seed 10, 96x64; 9 pairs" in summary
     assert "- [ ]" not in summary and summary.count("- [x]") == 11
     assert "| none | total | " in summary
     sheet = cv2.imread(str(tmp_path / "demo" / "contact_sheet.png"))
