@@ -149,6 +149,7 @@ def _import_ultralytics() -> tuple[Any, Any, Any]:
         "YOLO_CONFIG_DIR": str(cache),
     }.items():
         os.environ.setdefault(key, value)
+    threads = os.environ.get("OMP_NUM_THREADS")
     try:
         from ultralytics.nn.tasks import DetectionModel
         from ultralytics.utils import SETTINGS
@@ -156,6 +157,8 @@ def _import_ultralytics() -> tuple[Any, Any, Any]:
         from ultralytics.utils.nms import non_max_suppression
     except ImportError as error:
         raise ImportError(f"{Detector.missing() or 'ultralytics does not import'} ({error})") from error
+    if threads is None:  # it sets 1, which every process started from here would inherit
+        os.environ.pop("OMP_NUM_THREADS", None)
     if SETTINGS.get("sync"):
         SETTINGS.update(sync=False)
     return DetectionModel, non_max_suppression, v8DetectionLoss

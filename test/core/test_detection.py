@@ -123,6 +123,8 @@ def test_the_core_does_not_import_ultralytics_and_the_detector_keeps_it_quiet(tm
         "Detector()\n"
         "from ultralytics.utils import ONLINE, SETTINGS\n"
         "assert not ONLINE and not SETTINGS['sync']\n"
+        "import os\n"
+        "assert 'OMP_NUM_THREADS' not in os.environ, 'processes started from here would have one thread'\n"
     )
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=100)
