@@ -16,7 +16,7 @@ from cldyn_core.types import EngineSettings, FramePair, Task
 from cldyn_ros.bags import write_bag
 from cldyn_ros.demo.folder import clear_folder
 
-_HEADROOM = 0.5  # of the measured speed: node, replayer and recorder share the machine
+_HEADROOM = 0.4  # of the measured speed: node, replayer and recorder share the machine
 _FASTEST_HZ = 10.0
 _FRAMES, _LEAST = 30, 6  # to show
 _PATIENCE_S = 180.0  # of who watches
