@@ -116,7 +116,7 @@ def test_the_detector_learns_one_picture() -> None:
     sample = marked(64, 64, (16, 20, 44, 50))  # a white block: nothing that the bundled weights know
     detector = detection.Detector.from_settings(EngineSettings(), torch.device("cpu"))
     before = judge_detector(detector, [sample])
-    recipe = DetectorTraining(steps=20, batch=2, size=(64, 64), warmup=2, average=0.8)
+    recipe = DetectorTraining(steps=60, batch=4, size=(64, 64), learning_rate=2e-3, warmup=10, average=0.9)
     train_detector(detector, lambda _rng: sample, recipe)
     assert judge_detector(detector, [sample]) < 0.5 * before
     assert not detector.model.training
