@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
         loss = round(judge_detector(detector, [pair.view(0) for pair in held_out]), 4)
         record["held_out"] = {"pairs": len(held_out), "loss": loss}
         print(f"mean loss of the {len(held_out)} pairs held out: {loss}")
-    tensors = detector.model.state_dict()
+    # Half precision is as good here, and half as large.
+    tensors = {k: v.half() if v.is_floating_point() else v for k, v in detector.model.state_dict().items()}
     write_tensors(args.out, tensors, kind="detector", architecture=detector.architecture, record=record)
     print(f"written: {args.out}")
     return 0
