@@ -182,7 +182,7 @@ class ActiveFusion:
 
     def _on_failure(self, error: Exception) -> None:
         self._health.failed("failures", f"{type(error).__name__}: {error}")
-        self._warn("failure", f"frame failed: {type(error).__name__}: {error}")
+        self._warn("failure", f"worker: {type(error).__name__}: {error}")
 
     def _warn(self, key: str, text: str) -> None:
         """Log a warning, of one kind at most every WARN_EVERY_S."""

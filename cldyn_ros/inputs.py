@@ -87,7 +87,7 @@ class CameraInfoInput:
 
     def tick(self) -> None:
         """Ask for what was published before this node came, where the driver keeps it."""
-        if self._latched or self._subscription is None:
+        if self._latched or self._subscription is None or self.newest is not None:
             return
         offered = {info.qos_profile.durability for info in self._node.get_publishers_info_by_topic(self.topic)}
         if offered == {QoSDurabilityPolicy.TRANSIENT_LOCAL}:

@@ -123,13 +123,14 @@ def scaled_camera_info(camera: CameraInfo, header: Header, image: NDArray[np.uin
 
     K, P, width, height and ROI speak of the full, unbinned sensor; the image is the ROI (if any) of it, binned.
     """
-    info = copy.deepcopy(camera)
+    info = copy.copy(camera)  # as it is in every frame of most cameras, so no deep copy yet
     info.header = header
     width = (camera.roi.width or camera.width) / max(camera.binning_x, 1)
     height = (camera.roi.height or camera.height) / max(camera.binning_y, 1)
     size = (image.shape[1], image.shape[0])
     if not width or not height or (int(width), int(height)) == size:
         return info
+    info = copy.deepcopy(info)
     sx, sy = size[0] / width, size[1] / height
     rows = (sx, sy, 1.0)
     info.k = [value * rows[k // 3] for k, value in enumerate(camera.k)]

@@ -157,8 +157,9 @@ def _import_ultralytics() -> tuple[Any, Any, Any]:
         from ultralytics.utils.nms import non_max_suppression
     except ImportError as error:
         raise ImportError(f"{Detector.missing() or 'ultralytics does not import'} ({error})") from error
-    if threads is None:  # it sets 1, which every process started from here would inherit
-        os.environ.pop("OMP_NUM_THREADS", None)
+    finally:
+        if threads is None:  # it sets 1, which every process started from here would inherit
+            os.environ.pop("OMP_NUM_THREADS", None)
     if SETTINGS.get("sync"):
         SETTINGS.update(sync=False)
     return DetectionModel, non_max_suppression, v8DetectionLoss

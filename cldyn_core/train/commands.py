@@ -16,11 +16,11 @@ from cldyn_core.checkpoint import check_target, load_weights, read_manifest, sav
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.engine import resolve_device
-from cldyn_core.engine.prepare import register
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
 from cldyn_core.train.arguments import count, share
 from cldyn_core.train.detection_command import add_detection_command
+from cldyn_core.train.reading import hold_out_last, infrared_8bit
 from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, judge_visual, train_visual
 from cldyn_core.types import FramePair
 
@@ -82,8 +82,7 @@ def _train_visual(args: argparse.Namespace) -> int:
 def luma_pairs(folders: Sequence[Path], smallest: int, hold_out: float = 0.0) -> tuple[list[LumaPair], list[LumaPair]]:
     """Read all pairs as 8-bit infrared and visible luma -> (to train on, the last share of every folder).
 
-    Pairs with a side under `smallest` pixels are left out. What is held out is one run of names, because neighboring
-    frames look alike.
+    Pairs with a side under `smallest` pixels are left out.
     """
     train: list[LumaPair] = []
     held_out: list[LumaPair] = []
@@ -92,16 +91,14 @@ def luma_pairs(folders: Sequence[Path], smallest: int, hold_out: float = 0.0) ->
         found = [
             _luma_pair(p, thermal) for _, p in find_pairs(folder).iterate() if min(p.visible.shape[:2]) >= smallest
         ]
-        kept = len(found) - round(len(found) * hold_out)
-        train += found[:kept]
-        held_out += found[kept:]
+        kept, rest = hold_out_last(found, hold_out)
+        train += kept
+        held_out += rest
     return train, held_out
 
 
 def _luma_pair(pair: FramePair, thermal: ThermalRange) -> LumaPair:
-    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
-    luma = cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY)
-    return np.rint(infrared * 255).astype(np.uint8), np.asarray(luma, np.uint8)
+    return infrared_8bit(pair, thermal), np.asarray(cv2.cvtColor(pair.visible, cv2.COLOR_RGB2GRAY), np.uint8)
 
 
 def _print_progress(recipe: VisualTraining) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -55,8 +56,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{folder}: {len(train)} labelled pairs, {len(rest)} held out", flush=True)
         groups.append(train)
         held_out += rest
-    show = lambda done: print(f"\rrendered {done}/{args.rendered}", end="", flush=True)  # noqa: E731
-    groups.append(list(render_labelled(args.rendered, _RENDERED_SIZE, engine, show)))
+    groups.append(list(render_labelled(args.rendered, _RENDERED_SIZE, engine, partial(_show_rendered, args.rendered))))
     print()
     mixture = Mixture(groups)
     torch.manual_seed(recipe.seed)
@@ -81,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
     write_tensors(args.out, tensors, kind="detector", architecture=detector.architecture, record=record)
     print(f"written: {args.out}")
     return 0
+
+
+def _show_rendered(total: int, done: int) -> None:
+    print(f"\rrendered {done}/{total}", end="", flush=True)
 
 
 def _show(progress: DetectorProgress, recipe: DetectorTraining) -> None:

@@ -16,8 +16,8 @@ from cldyn_core.data.pairs import class_names, find_pairs, locate
 from cldyn_core.data.synthetic import CONDITIONS, SceneConfig, render_sequence
 from cldyn_core.data.transforms import Labelled
 from cldyn_core.engine import FusionEngine
-from cldyn_core.engine.prepare import register
 from cldyn_core.engine.thermal import ThermalRange
+from cldyn_core.train.reading import hold_out_last, infrared_8bit
 from cldyn_core.types import M3FD_CLASSES, FramePair
 
 Images = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]
@@ -77,8 +77,7 @@ def read_labelled(folder: Path, engine: FusionEngine, hold_out: float) -> tuple[
         if entry.label is not None and entry.label.suffix == ".txt":
             boxes, labels = read_yolo(entry.label, pair.visible.shape[:2], names)
             found.append(LabelledPair(_images(pair, engine, thermal), boxes, labels, annotated))
-    kept = len(found) - round(len(found) * hold_out)
-    return found[:kept], found[kept:]
+    return hold_out_last(found, hold_out)
 
 
 def render_labelled(
@@ -101,5 +100,4 @@ def render_labelled(
 
 
 def _images(pair: FramePair, engine: FusionEngine, thermal: ThermalRange) -> Images:
-    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
-    return engine.step(pair).fused, pair.visible, np.rint(infrared * 255).astype(np.uint8)
+    return engine.step(pair).fused, pair.visible, infrared_8bit(pair, thermal)

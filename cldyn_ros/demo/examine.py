@@ -66,7 +66,6 @@ class Evidence:
     """Detections by class."""
     switches: list[SwitchReport] = field(default_factory=list)
     rows: list[Row] = field(default_factory=list)
-
     diagnostics: dict[str, dict[str, str]] = field(default_factory=dict)
     """Values of the last /diagnostics, by the name of the status."""
 
