@@ -22,7 +22,7 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["cldyn_core*", "cldyn_ros*"]),
     package_data={
-        "cldyn_core": ["py.typed", "weights/*.safetensors", "weights/*.json"],
+        "cldyn_core": ["py.typed", "weights/*.safetensors", "weights/*.json", "data/splits/*.json"],
         "cldyn_ros": ["py.typed", "fastdds.xml"],
     },
     data_files=[
@@ -32,7 +32,10 @@ setup(
         shared("config", "*.yaml"),
     ],
     install_requires=["numpy", "opencv-python-headless", "PyYAML", "rosbags", "safetensors", "torch"],  # beside ROS
-    extras_require={"test": ["hypothesis", "pytest", "pytest-timeout"]},  # without pytest here colcon test runs no test
+    extras_require={
+        "test": ["hypothesis", "pytest", "pytest-timeout"],  # without pytest here colcon test runs no test
+        "train": ["jsonargparse", "scipy", "tensorboard", "tqdm", "transformers"],
+    },
     zip_safe=False,
     entry_points={
         "console_scripts": [

@@ -6,6 +6,7 @@ the vectors become convolution kernels, made anew for each image. At initializat
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -53,8 +54,14 @@ class SequenceDescriptor(nn.Module):
 class BasisQuery(nn.Module):
     """The query (B, 256) that the basis vectors are compared with (step 6)."""
 
+    training_stride: int
+    """In training the second convolution of the image branch is evaluated at every so many-th pixel of each axis: its
+    mean is estimated from a sample, at a fraction of the cost. 1: exact, as in evaluation.
+    """
+
     def __init__(self) -> None:
         super().__init__()
+        self.training_stride = 1
         self.task = SequenceDescriptor(64, 128)
         self.image = nn.Sequential(*_conv_bn(CHANNELS, 64), *_conv_bn(64, 128))
         self.mlp = _mlp(256, 64, VECTOR_LENGTH)
@@ -63,7 +70,14 @@ class BasisQuery(nn.Module):
         """Task feature (B, C, ...) and image feature (B, 8, H, W) -> (B, 256)."""
         flat = task_feature.flatten(1)
         normalized = flat / (flat.square().mean(1, keepdim=True).sqrt() + 1e-8)
-        return self.mlp(torch.cat((self.task(normalized[:, None]), self.image(x).mean((2, 3))), dim=1))
+        return self.mlp(torch.cat((self.task(normalized[:, None]), self._image_mean(x)), dim=1))
+
+    def _image_mean(self, x: Tensor) -> Tensor:
+        if not self.training or self.training_stride == 1:
+            return self.image(x).mean((2, 3))
+        weight: Tensor = self.image[3].weight  # type: ignore[assignment]
+        sample = F.conv2d(self.image[:3](x), weight, stride=self.training_stride, padding=1)
+        return self.image[4:](sample).mean((2, 3))
 
 
 class A2SI(nn.Module):
@@ -88,13 +102,18 @@ class A2SI(nn.Module):
         nn.init.zeros_(self.zero_conv.bias)  # type: ignore[arg-type]
         self.register_buffer("prototypes", nn.init.orthogonal_(torch.empty(CONFIGURATIONS, PROTOTYPE_LENGTH)))
 
-    def forward(self, bank: Tensor, task_feature: Tensor, x: Tensor) -> tuple[Tensor, BlockPlan]:
+    def forward(
+        self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, BlockPlan]:
         """Bank (4, 32, 256), task feature (B, C, ...), x (B, 8, H, W) -> compensated (B, 8, H, W), plan."""
-        choice = self.choose(bank, task_feature, x)
+        choice = self.choose(bank, task_feature, x, noise)
         return self.apply_kernels(x, choice.plan.configurations, choice.vectors), choice.plan
 
-    def choose(self, bank: Tensor, task_feature: Tensor, x: Tensor) -> Choice:
-        """Steps 1 to 6. Deterministic in evaluation; straight-through (Gumbel) estimators in training."""
+    def choose(self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None) -> Choice:
+        """Steps 1 to 6. Deterministic in evaluation; straight-through (Gumbel) estimators in training.
+
+        noise: (B, M, 4) Gumbel noise of training; None: drawn here.
+        """
         if task_feature.ndim < 3 or task_feature.shape[0] != x.shape[0]:
             raise ValueError(
                 f"the task feature must be (B, C, ...) of rank >= 3 with B = {x.shape[0]}, "
@@ -102,7 +121,7 @@ class A2SI(nn.Module):
             )
         task_feature = task_feature.to(x.dtype)  # a task network may run in half precision
         logits = self._logits(task_feature, x)
-        selection = self._select(logits)
+        selection = self._select(logits, noise)
         configurations = selection.argmax(-1)
         branch_bank = torch.einsum("bmc,cvd->bmvd", selection, bank)
         query = self.query(task_feature, x)
@@ -147,10 +166,17 @@ class A2SI(nn.Module):
         a = self.architecture(torch.cat((t, v), dim=1)).view(-1, PROTOTYPE_LENGTH, self.branches)
         return F.cosine_similarity(a.transpose(1, 2)[:, :, None], self.prototypes, dim=-1)
 
-    def _select(self, logits: Tensor) -> Tensor:
-        if self.training:
-            return F.gumbel_softmax(logits, tau=_TEMPERATURE, hard=True)
-        return F.one_hot(logits.argmax(-1), CONFIGURATIONS).to(logits.dtype)
+    def _select(self, logits: Tensor, noise: Tensor | None) -> Tensor:
+        if not self.training:
+            return F.one_hot(logits.argmax(-1), CONFIGURATIONS).to(logits.dtype)
+        noise = gumbel_noise(logits.shape).to(logits) if noise is None else noise
+        soft = torch.softmax((logits + noise) / _TEMPERATURE, dim=-1)
+        return F.one_hot(soft.argmax(-1), CONFIGURATIONS).to(soft.dtype) + soft - soft.detach()
+
+
+def gumbel_noise(shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:
+    """Standard Gumbel noise, float32 on the CPU; from torch's own generator when none is given."""
+    return -torch.empty(shape).exponential_(generator=generator).log()
 
 
 def _rank_among_equals(configurations: Tensor) -> Tensor:

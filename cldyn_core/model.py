@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
-from cldyn_core.bank import BasisVectorBank
+from cldyn_core.a2si import gumbel_noise
+from cldyn_core.bank import CONFIGURATIONS, BasisVectorBank
 from cldyn_core.color import rgb_to_ycbcr, ycbcr_to_rgb
 from cldyn_core.rsc import RSC
 from cldyn_core.types import BlockPlan, CompensationPlan, FusionResult
@@ -33,6 +34,17 @@ class Architecture:
     def as_dict(self) -> dict[str, int]:
         """For the manifest of a weight file."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Beginning:
+    """The part of a pass that does not depend on the compensation."""
+
+    ycbcr: Tensor
+    """(B, 3, H, W) of the visible image."""
+    infrared: Tensor
+    visible: Tensor
+    """(B, 8, H, W) each, output of encoder block 0."""
 
 
 class CLDyN(nn.Module):
@@ -61,35 +73,55 @@ class CLDyN(nn.Module):
         """The closed loop. `requirement` maps the first fused image (B, 3, H, W), clamped to [0, 1], to the task
         feature.
         """
-        first = self.first_pass(visible, infrared)
-        task_feature = requirement(first.rgb.clamp(0.0, 1.0)).detach()
-        return self.compensated_pass(visible, infrared, task_feature)
+        begun = self.begin(visible, infrared)
+        task_feature = requirement(self.fuse(begun).rgb.clamp(0.0, 1.0)).detach()
+        return self.compensate(begun, task_feature)
 
     def first_pass(self, visible: Tensor, infrared: Tensor) -> FusionResult:
         """Fuse without compensation: visible RGB (B, 3, H, W), infrared (B, 1, H, W), both in [0, 1]; H, W >= 3."""
-        _check_pair(visible, infrared)
-        ycbcr = rgb_to_ycbcr(visible)
-        return _recolor(self.vfn(infrared, ycbcr[:, :1]), ycbcr)
+        return self.fuse(self.begin(visible, infrared))
 
     def compensated_pass(self, visible: Tensor, infrared: Tensor, task_feature: Tensor) -> FusionResult:
         """Fuse with the kernels that the task asks for: images as in `first_pass`, task feature (B, C, ...) of rank
         >= 3.
         """
+        return self.compensate(self.begin(visible, infrared), task_feature)
+
+    def begin(self, visible: Tensor, infrared: Tensor) -> Beginning:
+        """What both passes share: colors, and encoder block 0 of both modalities. Images as in `first_pass`."""
         _check_pair(visible, infrared)
         ycbcr = rgb_to_ycbcr(visible)
-        bank, depth = self.bank(), self.vfn.depth
-        x_ir, x_vi = infrared, ycbcr[:, :1]
+        return Beginning(ycbcr, self.vfn.encoder_ir.block(0, infrared), self.vfn.encoder_vi.block(0, ycbcr[:, :1]))
+
+    def fuse(self, begun: Beginning) -> FusionResult:
+        """Finish the first (uncompensated) pass."""
+        x_ir, x_vi = begun.infrared, begun.visible
+        for i in range(1, self.vfn.depth):
+            x_ir, x_vi = self.vfn.encoder_ir.block(i, x_ir), self.vfn.encoder_vi.block(i, x_vi)
+        return _recolor(self.vfn.reconstruct(x_ir, x_vi), begun.ycbcr)
+
+    def compensate(self, begun: Beginning, task_feature: Tensor, noise: Tensor | None = None) -> FusionResult:
+        """Finish the compensated pass. noise: of `draw_noise`, for training; None: drawn by each block."""
+        bank, x_ir, x_vi = self.bank(), begun.infrared, begun.visible
         plan_ir: list[BlockPlan] = []
         plan_vi: list[BlockPlan] = []
-        for i in range(depth):
-            x_ir, x_vi = self.vfn.encoder_ir.block(i, x_ir), self.vfn.encoder_vi.block(i, x_vi)
-            if i < depth - 1:
-                x_ir, chosen_ir = self.rsc_ir.inject(i, bank, task_feature, x_ir)
-                x_vi, chosen_vi = self.rsc_vi.inject(i, bank, task_feature, x_vi)
-                plan_ir.append(chosen_ir)
-                plan_vi.append(chosen_vi)
+        for i in range(self.vfn.depth - 1):
+            noise_ir, noise_vi = (None, None) if noise is None else noise[i]
+            x_ir, chosen_ir = self.rsc_ir.inject(i, bank, task_feature, x_ir, noise_ir)
+            x_vi, chosen_vi = self.rsc_vi.inject(i, bank, task_feature, x_vi, noise_vi)
+            x_ir, x_vi = self.vfn.encoder_ir.block(i + 1, x_ir), self.vfn.encoder_vi.block(i + 1, x_vi)
+            plan_ir.append(chosen_ir)
+            plan_vi.append(chosen_vi)
         luma = self.vfn.reconstruct(x_ir, x_vi)
-        return _recolor(luma, ycbcr, CompensationPlan(tuple(plan_ir), tuple(plan_vi)))
+        return _recolor(luma, begun.ycbcr, CompensationPlan(tuple(plan_ir), tuple(plan_vi)))
+
+    def draw_noise(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Gumbel noise of one training pass, (L - 1, 2 modalities, B, M, 4)."""
+        return gumbel_noise((self.vfn.depth - 1, 2, batch, self.architecture.branches, CONFIGURATIONS), generator)
+
+    def compensation(self) -> list[nn.Parameter]:
+        """What stage 2 trains: the parameters of both RSC and of the bank, in a fixed order."""
+        return [*self.rsc_ir.parameters(), *self.rsc_vi.parameters(), *self.bank.parameters()]
 
 
 def _recolor(luma: Tensor, ycbcr: Tensor, plan: CompensationPlan | None = None) -> FusionResult:

@@ -17,7 +17,9 @@ class RSC(nn.Module):
         super().__init__()
         self.blocks = nn.ModuleList(A2SI(branches) for _ in range(encoder_blocks - 1))
 
-    def inject(self, index: int, bank: Tensor, task_feature: Tensor, x: Tensor) -> tuple[Tensor, BlockPlan]:
+    def inject(
+        self, index: int, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None
+    ) -> tuple[Tensor, BlockPlan]:
         """Compensate the output x (B, 8, H, W) of encoder block `index`; see A2SI.forward."""
-        compensated, plan = self.blocks[index](bank, task_feature, x)
+        compensated, plan = self.blocks[index](bank, task_feature, x, noise)
         return compensated, plan

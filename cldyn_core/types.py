@@ -19,6 +19,10 @@ M3FD_CLASSES: tuple[str, ...] = ("People", "Car", "Bus", "Lamp", "Motorcycle", "
 """Class names of the M3FD detection set, in the order of their indices."""
 
 
+IGNORED = 255
+"""Class index of pixels without a ground truth, in a LabelMap."""
+
+
 class Task(str, Enum):
     """What the fused image is for. The value is what `ros2 param set /cldyn task` takes."""
 
@@ -102,6 +106,8 @@ class Detections:
     labels: NDArray[np.int64]
     """(N,) indices into `names`."""
     names: tuple[str, ...]
+    annotated: tuple[int, ...] | None = None
+    """Of a ground truth: the classes that were looked for; None: all. The others may be there without a box."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ class LabelMap:
     """Semantic segmentation of one image."""
 
     classes: NDArray[np.uint8]
-    """(H, W) class index."""
+    """(H, W) class index; IGNORED where a ground truth says nothing."""
     names: tuple[str, ...]
 
 
@@ -121,7 +127,23 @@ class SaliencyMap:
     """(H, W), 0 = background, 255 = salient."""
 
 
-TaskOutput = Detections | LabelMap | SaliencyMap | None
+TaskTarget = Detections | LabelMap | SaliencyMap
+"""A ground truth: what a perfect network would answer."""
+TaskOutput = TaskTarget | None
+
+
+@dataclass(frozen=True)
+class LabelledPair:
+    """One registered pair and its ground truth, as the trainings use it."""
+
+    visible: NDArray[np.uint8]
+    """(H, W, 3) RGB."""
+    infrared: NDArray[np.uint8]
+    """(H, W), on the visible image's pixels."""
+    target: TaskOutput = None
+    """None without labels."""
+    name: str = ""
+    """File and data set, for error messages."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +167,9 @@ class EngineSettings:
     homography: tuple[float, ...] = ()
     """Row-major 3x3 from infrared pixels to visible pixels; empty: stretch the infrared image onto the visible one."""
     detector_weights: str = "default"
+    """"default" (the bundled ones) or path of a .safetensors file; likewise the two below."""
+    segmentation_weights: str = "default"
+    saliency_weights: str = "default"
     detector_confidence: float = 0.25
     detector_iou: float = 0.5
     max_pixels: int = 1 << 22

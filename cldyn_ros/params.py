@@ -137,6 +137,18 @@ class NodeParams:
         0.5, "detector.iou", "Of two boxes that overlap more than this (intersection over union), the better stays.",
         low=0.0, high=1.0,
     )  # fmt: skip
+    segmentation_weights: str = param(
+        "default",
+        "segmentation.weights",
+        "Segmentation weights: default (bundled, if any) or path of a weights file.",
+        fixed=True,
+    )
+    saliency_weights: str = param(
+        "default",
+        "saliency.weights",
+        "Saliency weights: default (bundled, if any) or path of a weights file.",
+        fixed=True,
+    )
 
     @property
     def tolerance_ns(self) -> int:
@@ -159,6 +171,8 @@ class NodeParams:
             thermal_limits=(self.thermal_min, self.thermal_max),
             homography=self.registration_homography,
             detector_weights=self.detector_weights,
+            segmentation_weights=self.segmentation_weights,
+            saliency_weights=self.saliency_weights,
             detector_confidence=self.detector_confidence,
             detector_iou=self.detector_iou,
             max_pixels=self.max_pixels,

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 ROS = {"rclpy", "rosbags", "rosbag2_py", "cldyn_ros", "cv_bridge", "message_filters", "launch", "launch_ros"}
-TENSORS = {"torch", "torchvision", "ultralytics", "safetensors"}
+TENSORS = {"torch", "torchvision", "transformers", "ultralytics", "safetensors"}
 
 
 def imports(tree: ast.AST) -> Iterator[str]:

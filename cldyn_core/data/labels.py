@@ -22,8 +22,12 @@ SAME: dict[str, str] = {
 
 def class_index(name: str, known: Sequence[str] = M3FD_CLASSES) -> int | None:
     """Index into `known` of a class that a data set calls `name`; None if it has no such class."""
-    wanted = SAME.get(name.casefold(), name).casefold()
-    return next((index for index, own in enumerate(known) if own.casefold() == wanted), None)
+    wanted = _canonical(name)
+    return next((index for index, own in enumerate(known) if _canonical(own) == wanted), None)
+
+
+def _canonical(name: str) -> str:
+    return SAME.get(name.casefold(), name).casefold()
 
 
 def read_yolo(

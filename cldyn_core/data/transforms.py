@@ -28,6 +28,15 @@ class Labelled:
 def random_view(sample: Labelled, size: tuple[int, int], rng: np.random.Generator) -> Labelled:
     """A randomly scaled, shifted and mirrored window of `size` (H, W); what lies outside the image is gray."""
     height, width = sample.image.shape[:2]
+    matrix = random_matrix((height, width), size, rng)
+    image = warp(sample.image, matrix, size, (114, 114, 114))
+    boxes, labels = transform_boxes(sample.boxes, sample.labels, matrix, size)
+    return Labelled(image, boxes, labels, sample.annotated)
+
+
+def random_matrix(shape: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Axis-aligned 2x3 map of an image of `shape` (H, W) onto a window of `size` (H, W): scaled, shifted, mirrored."""
+    height, width = shape
     fit = max(size[0] / height, size[1] / width)
     scale = fit * float(np.exp(rng.uniform(np.log(0.6), np.log(1.8))))
     stretch = float(np.exp(rng.uniform(-0.12, 0.12)))
@@ -37,12 +46,23 @@ def random_view(sample: Labelled, size: tuple[int, int], rng: np.random.Generato
     matrix = np.array([[sx, 0.0, dx], [0.0, sy, dy]], np.float64)
     if rng.random() < 0.5:
         matrix = np.array([[-1.0, 0.0, size[1]], [0.0, 1.0, 0.0]]) @ np.vstack((matrix, [0.0, 0.0, 1.0]))
+    return matrix
+
+
+def warp(
+    image: NDArray[np.uint8],
+    matrix: NDArray[np.float64],
+    size: tuple[int, int],
+    border: int | tuple[int, int, int],
+    nearest: bool = False,
+) -> NDArray[np.uint8]:
+    """(H, W[, 3]) under a map of `random_matrix`, `size` (H, W); nearest: values are taken, never mixed (masks)."""
     centers = matrix.copy()  # boxes are measured from pixel edges, warpAffine from pixel centers
     centers[:, 2] += matrix[:, :2] @ (0.5, 0.5) - 0.5
-    flags = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    image = cv2.warpAffine(sample.image, centers, (size[1], size[0]), flags=flags, borderValue=(114, 114, 114))
-    boxes, labels = transform_boxes(sample.boxes, sample.labels, matrix, size)
-    return Labelled(np.asarray(image, np.uint8), boxes, labels, sample.annotated)
+    flags = cv2.INTER_NEAREST if nearest else cv2.INTER_LINEAR
+    color = border if isinstance(border, tuple) else (border,)
+    warped = cv2.warpAffine(image, centers, (size[1], size[0]), flags=flags, borderValue=color)
+    return np.asarray(warped, np.uint8)
 
 
 def transform_boxes(

@@ -51,12 +51,12 @@ class FusionEngine:
 
     @property
     def available_tasks(self) -> tuple[Task, ...]:
-        """The tasks that can be selected on this machine."""
-        return tasks.available_tasks()
+        """The tasks that can be selected on this machine, with these settings."""
+        return tasks.available_tasks(self._settings)
 
     def explain(self, task: Task) -> str:
         """Why a task cannot be selected here; "" when it can."""
-        return tasks.explain(task)
+        return tasks.explain(task, self._settings)
 
     def class_names(self, task: Task) -> tuple[str, ...]:
         """Class names of a task's answer; empty before its network was first used."""
@@ -85,7 +85,7 @@ class FusionEngine:
         for name in ("detector_confidence", "detector_iou"):
             if not 0.0 <= getattr(settings, name) <= 1.0:
                 return f"{name} lies in 0..1, not {getattr(settings, name)}"
-        return homography_fault(settings.homography) or self.explain(settings.task)
+        return homography_fault(settings.homography) or tasks.explain(settings.task, settings)
 
     def apply(self, settings: EngineSettings) -> None:
         """Use these settings from the next step on. May take seconds the first time a task is chosen. Raises
@@ -200,7 +200,7 @@ def to_image(rgb: Tensor) -> NDArray[np.uint8]:
 
 
 def _network_key(settings: EngineSettings) -> tuple[Task, str]:
-    return settings.task, settings.detector_weights
+    return settings.task, tasks.weights_setting(settings.task, settings)
 
 
 def _thermal_key(settings: EngineSettings) -> tuple[str, tuple[float, float]]:

@@ -1,43 +1,144 @@
-"""The task networks, by task. A new one: a TaskNetwork in a file of its own and a line in `_NETWORKS`."""
+"""The task networks. A new one: a TaskNetwork in a file of its own and a line in `_NETWORKS`."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import torch
 
+from cldyn_core.checkpoint import WeightsError, load_into, read_manifest, read_tensors, resolve_weights, write_tensors
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, Task
 
-# Imported only when asked for: a task network may need packages that the rest of the project does not.
-_NETWORKS: dict[Task, tuple[str, str]] = {Task.DETECTION: ("cldyn_core.tasks.detection", "Detector")}
+# By kind. Imported only when asked for: a task network may need packages that the rest of the project does not.
+_NETWORKS: dict[str, tuple[Task, str, str]] = {
+    "detector": (Task.DETECTION, "cldyn_core.tasks.detection", "Detector"),
+    "transformer-detector": (Task.DETECTION, "cldyn_core.tasks.transformer_detection", "TransformerDetector"),
+    "segmenter": (Task.SEGMENTATION, "cldyn_core.tasks.segmentation", "Segmenter"),
+    "saliency": (Task.SALIENCY, "cldyn_core.tasks.saliency", "SaliencyNetwork"),
+}
+# The field of EngineSettings that names a task's weights, and the bundled file.
+_WEIGHTS: dict[Task, tuple[str, str]] = {
+    Task.DETECTION: ("detector_weights", "detector"),
+    Task.SEGMENTATION: ("segmentation_weights", "segmenter"),
+    Task.SALIENCY: ("saliency_weights", "saliency"),
+}
 
 
-def explain(task: Task) -> str:
-    """Why `task` cannot be selected on this machine; "" when it can."""
+def weights_setting(task: Task, settings: EngineSettings) -> str:
+    """What the settings say of the weights of a task; "" for none."""
+    return getattr(settings, _WEIGHTS[task][0]) if task in _WEIGHTS else ""
+
+
+def explain(task: Task, settings: EngineSettings | None = None) -> str:
+    """Why `task` cannot be selected on this machine with (the weights of) these settings; "" when it can.
+
+    Weight files are not opened: one that cannot be used is found by `create`.
+    """
     if task is Task.NONE:
         return ""
-    if task not in _NETWORKS:
-        return f"this version has no network for the task {task.value!r}"
-    return _network_class(task).missing()
+    settings = settings or EngineSettings()
+    path = _weights_path(task, settings)
+    if weights_setting(task, settings) == "default" and not path.is_file():
+        field = _WEIGHTS[task][0]
+        return (
+            f"no weights for the task {task.value!r} come with this version: give a .safetensors file of yours as "
+            f"{field} (node parameter {field.replace('_', '.')})"
+        )
+    try:
+        return _class_of(path, read_manifest(path), task).missing()
+    except WeightsError:
+        return ""
 
 
-def available_tasks() -> tuple[Task, ...]:
-    """The tasks that can be selected here, `none` first."""
-    return tuple(task for task in Task if not explain(task))
+def available_tasks(settings: EngineSettings | None = None) -> tuple[Task, ...]:
+    """The tasks that can be selected here with these settings, `none` first."""
+    return tuple(task for task in Task if not explain(task, settings))
 
 
 def create(task: Task, settings: EngineSettings, device: torch.device) -> TaskNetwork:
-    """Build the network of a task (not none). Raises ValueError with `explain`'s reason when it is not available."""
-    reason = explain(task)
+    """Load the network of a task (not none), in evaluation mode. Raises ValueError with `explain`'s reason when it is
+    not available, and as `load_network` does.
+    """
+    reason = explain(task, settings)
     if reason or task is Task.NONE:
         raise ValueError(reason or "the task none has no network")
-    return _network_class(task).from_settings(settings, device)
+    network = load_network(_weights_path(task, settings), device, task)
+    network.configure(settings)
+    return network
 
 
-def _network_class(task: Task) -> type[TaskNetwork]:
-    module, name = _NETWORKS[task]
+def build(model: str, names: Sequence[str]) -> TaskNetwork:
+    """A network with random weights by the name of its model. Raises ValueError for an unknown one, or without its
+    package.
+    """
+    known: list[str] = []
+    for kind in _NETWORKS:
+        network_class = _network_class(kind)
+        if model in network_class.models():
+            if reason := network_class.missing():
+                raise ValueError(reason)
+            return network_class(model, names)
+        known += network_class.models()
+    raise ValueError(f"unknown model {model!r}; known: {', '.join(known)}")
+
+
+def save_network(network: TaskNetwork, path: Path | str, record: Mapping[str, Any], half: bool = False) -> None:
+    """Write the weights and their manifest. half: in half precision, half as large."""
+    tensors = network.module.state_dict()
+    if half:
+        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
+    write_tensors(path, tensors, kind=network.kind, architecture=network.architecture, record=record)
+
+
+def load_network(path: Path | str, device: torch.device, task: Task | None = None) -> TaskNetwork:
+    """Read what `save_network` wrote, in evaluation mode. Raises FileNotFoundError; WeightsError for unusable weights
+    and those of another task than `task` (None: any); ValueError without the package that the network needs.
+    """
+    tensors, manifest = read_tensors(path)
+    network_class = _class_of(path, manifest, task)
+    if reason := network_class.missing():
+        raise ValueError(reason)
+    described = manifest["architecture"]
+    model, names = described.get("model"), described.get("names")
+    if not isinstance(model, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
+        raise WeightsError(f"{path}: expected the architecture of a {network_class.kind} (model, names): {described}")
+    try:
+        network = network_class(model, names)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    load_into(network.module, tensors, path)
+    network.module.to(device).eval()
+    return network
+
+
+def _weights_path(task: Task, settings: EngineSettings) -> Path:
+    return resolve_weights(weights_setting(task, settings), _WEIGHTS[task][1])
+
+
+def _class_of(path: Path | str, manifest: Mapping[str, Any], task: Task | None) -> type[TaskNetwork]:
+    kinds = [kind for kind, (of, _, _) in _NETWORKS.items() if task in {None, of}]
+    if manifest["kind"] not in kinds:
+        expected = " or ".join(repr(kind) for kind in kinds)
+        raise WeightsError(f"{path}: these are {manifest['kind']!r} weights, expected {expected}")
+    return _network_class(manifest["kind"])
+
+
+def _network_class(kind: str) -> type[TaskNetwork]:
+    _, module, name = _NETWORKS[kind]
     return getattr(import_module(module), name)
 
 
-__all__ = ["TaskNetwork", "available_tasks", "create", "explain"]
+__all__ = [
+    "TaskNetwork",
+    "available_tasks",
+    "build",
+    "create",
+    "explain",
+    "load_network",
+    "save_network",
+    "weights_setting",
+]

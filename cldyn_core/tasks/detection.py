@@ -6,7 +6,6 @@ ultralytics is imported when a detector is built, never with the package, and is
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,30 +17,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cldyn_core.checkpoint import WeightsError, load_into, read_tensors, resolve_weights
-from cldyn_core.tasks.base import TaskNetwork
+from cldyn_core.tasks.base import Observation, TaskNetwork
 from cldyn_core.types import M3FD_CLASSES, Detections, EngineSettings, Task
 
 _STRIDE = 32
-_MODELS = re.compile(r"yolo(v5|v8|11)[nsmlx]\.yaml")  # in ultralytics' own package
+_FAMILIES = ("yolov5", "yolov8", "yolo11", "yolo12")  # in ultralytics' own package
 _LOSS_GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # ultralytics' own defaults
 _MAX_DETECTIONS = 300
+_SILENT = -12.0  # logit of a class that is certainly not there
 
 
 class Detector(TaskNetwork):
-    """A YOLO of ultralytics' model zoo, `yolov5n.yaml` unless its weights say otherwise."""
+    """A YOLO of ultralytics' model zoo."""
 
     task = Task.DETECTION
+    kind = "detector"
 
-    def __init__(self, model_yaml: str = "yolov5n.yaml", names: Sequence[str] = M3FD_CLASSES) -> None:
-        if not _MODELS.fullmatch(model_yaml):  # ultralytics evaluates what a model file says, and downloads URLs
-            raise ValueError(f"unknown detector {model_yaml!r}; known: yolov5n.yaml ... yolov5x.yaml, yolov8?, yolo11?")
-        detection_model, self._non_max_suppression, loss_class = _import_ultralytics()
-        self.model_yaml, self.names = model_yaml, tuple(names)
-        self.model: torch.nn.Module = detection_model(model_yaml, nc=len(self.names), verbose=False)
-        self.model.args = _LOSS_GAINS
-        self._loss_class = loss_class
+    def __init__(self, model: str = "yolov5n", names: Sequence[str] = M3FD_CLASSES) -> None:
+        self.model, self.names = model.removesuffix(".yaml"), tuple(names)  # older weights name the file
+        if self.model not in self.models():  # ultralytics evaluates what a model file says, and downloads URLs
+            raise ValueError(f"unknown detector {model!r}; known: {', '.join(self.models())}")
+        detection_model, self._non_max_suppression, self._loss_class = _import_ultralytics()
+        self.module: torch.nn.Module = detection_model(f"{self.model}.yaml", nc=len(self.names), verbose=False)
+        self.module.args = _LOSS_GAINS
         self.confidence, self.iou = EngineSettings().detector_confidence, EngineSettings().detector_iou
+
+    @classmethod
+    def models(cls) -> tuple[str, ...]:
+        """See TaskNetwork.models."""
+        return tuple(f"{family}{size}" for size in "nsmlx" for family in _FAMILIES)
 
     @classmethod
     def missing(cls) -> str:
@@ -49,29 +53,6 @@ class Detector(TaskNetwork):
         if find_spec("ultralytics") is None:
             return "the detector needs the package ultralytics (AGPL-3.0): pip install ultralytics==8.4.190"
         return ""
-
-    @classmethod
-    def from_settings(cls, settings: EngineSettings, device: torch.device) -> Detector:
-        """Load `settings.detector_weights` ("default" or a .safetensors path); see TaskNetwork.from_settings."""
-        path = resolve_weights(settings.detector_weights, "detector")
-        tensors, manifest = read_tensors(path, kind="detector")
-        architecture = manifest["architecture"]
-        model_yaml, names = architecture.get("model"), architecture.get("names")
-        if not isinstance(model_yaml, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise WeightsError(f"{path}: expected the architecture of a detector (model, names), not {architecture}")
-        try:
-            detector = cls(model_yaml, names)
-        except ValueError as error:
-            raise WeightsError(f"{path}: {error}") from error
-        load_into(detector.model, tensors, path)
-        detector.model.to(device).eval()
-        detector.configure(settings)
-        return detector
-
-    @property
-    def architecture(self) -> dict[str, Any]:
-        """For the manifest of the weights."""
-        return {"model": self.model_yaml, "names": list(self.names)}
 
     def configure(self, settings: EngineSettings) -> None:
         """Take over the confidence and IoU thresholds."""
@@ -81,37 +62,25 @@ class Detector(TaskNetwork):
         """Output of the last C3's output convolution, (B, C, ceil(H/32), ceil(W/32)); C = 256 for YOLOv5n, 512 for
         YOLOv5s.
         """
-        captured: list[Tensor] = []
-        hook = self._last_c3().register_forward_hook(lambda _module, _inputs, output: captured.append(output))
-        try:
-            self.model(_pad_to_stride(image))
-        finally:
-            hook.remove()
-        return captured[-1]
+        return self._raw_pass(_pad_to_stride(image))[0]
 
-    def loss(self, image: Tensor, targets: Sequence[Detections]) -> Tensor:
-        """Box, class and DFL loss of ultralytics, mean over the batch."""
+    def losses(self, image: Tensor, targets: Sequence[Detections]) -> Tensor:
+        """Box, class and DFL loss of ultralytics; classes that an image was not annotated for are not punished."""
+        return self.observe(image, targets).losses
+
+    def observe(self, image: Tensor, targets: Sequence[Detections]) -> Observation:
+        """Feature and losses from one pass."""
         padded = _pad_to_stride(image)
-        self.model.train(False)
-        predictions = self.model(padded)
-        return self.criterion(predictions[1] if isinstance(predictions, tuple) else predictions, padded, targets)
+        feature, predictions = self._raw_pass(padded)
+        criterion, size = self._loss_class(self.module), (padded.shape[2], padded.shape[3])
+        losses = [_loss(criterion, _excused(_one(predictions, i), t), t, size) for i, t in enumerate(targets)]
+        return Observation(feature, torch.stack(losses))
 
-    def criterion(self, predictions: Any, padded: Tensor, targets: Sequence[Detections]) -> Tensor:
-        """The loss of raw predictions on an image whose sides are multiples of 32."""
-        scale = np.array([padded.shape[3], padded.shape[2]] * 2, np.float32)
-        boxes = np.concatenate([_corners_to_center(t.boxes) for t in targets]) / scale
-        batch = {
-            "batch_idx": torch.from_numpy(np.repeat(np.arange(len(targets)), [len(t.labels) for t in targets])),
-            "cls": torch.from_numpy(np.concatenate([t.labels for t in targets])).float(),
-            "bboxes": torch.from_numpy(boxes.astype(np.float32)),
-        }
-        total, _ = self._loss_class(self.model)(predictions, {k: v.to(padded.device) for k, v in batch.items()})
-        return total.sum() / len(targets)
-
+    @torch.no_grad()
     def predict(self, image: Tensor) -> list[Detections]:  # type: ignore[override]
         """Boxes above the confidence, after per-class non-maximum suppression, clipped to the image."""
         height, width = image.shape[2:]
-        raw = self.model(_pad_to_stride(image))
+        raw = self._pass(_pad_to_stride(image), decode=True)
         kept = self._non_max_suppression(raw, self.confidence, self.iou, max_det=_MAX_DETECTIONS, nc=len(self.names))
         limits = torch.tensor([width, height, width, height], device=image.device)
         return [self._to_detections(rows, limits) for rows in kept]
@@ -123,10 +92,63 @@ class Detector(TaskNetwork):
         labels = rows[:, 5].numpy().astype(np.int64)
         return Detections(boxes.numpy().astype(np.float32), rows[:, 4].numpy().astype(np.float32), labels, self.names)
 
-    def _last_c3(self) -> torch.nn.Module:
-        layers: Any = self.model.model
-        last = [layer for layer in layers if type(layer).__name__ in {"C3", "C2f", "C3k2"}][-1]
+    def _raw_pass(self, padded: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Feature and undecoded predictions."""
+        captured: list[Tensor] = []
+        hook = self._last_block().register_forward_hook(lambda _module, _inputs, output: captured.append(output))
+        try:
+            predictions = self._pass(padded, decode=False)
+        finally:
+            hook.remove()
+        return captured[-1], predictions
+
+    def _pass(self, padded: Tensor, decode: bool) -> Any:
+        head = self._layers()[-1]
+        mode = head.training
+        head.training = not decode  # of the head alone: its layers keep their mode
+        try:
+            return self.module(padded)
+        finally:
+            head.training = mode
+
+    def _last_block(self) -> torch.nn.Module:
+        last = [layer for layer in self._layers() if type(layer).__name__ in {"C3", "C2f", "C3k2"}][-1]
         return last.cv3 if hasattr(last, "cv3") else last.cv2
+
+    def _layers(self) -> Any:
+        return self.module.model
+
+
+def _one(predictions: dict[str, Any], index: int) -> dict[str, Any]:
+    """The predictions of one image of the batch."""
+    keep = slice(index, index + 1)
+    return {
+        "boxes": predictions["boxes"][keep],
+        "scores": predictions["scores"][keep],
+        "feats": [feature[keep] for feature in predictions["feats"]],
+    }
+
+
+def _excused(predictions: dict[str, Any], target: Detections) -> dict[str, Any]:
+    """The same predictions of one image, silent on the classes that it was not annotated for."""
+    if target.annotated is None:
+        return predictions
+    scores = predictions["scores"]  # (1, classes, anchors) logits
+    silent = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
+    silent[list(target.annotated)] = False
+    return {**predictions, "scores": scores.masked_fill(silent[None, :, None], _SILENT)}
+
+
+def _loss(criterion: Any, predictions: dict[str, Any], target: Detections, size: tuple[int, int]) -> Tensor:
+    """Loss of one image; size: (H, W) of the padded image."""
+    device = predictions["scores"].device
+    boxes = _corners_to_center(target.boxes) / np.array([size[1], size[0]] * 2, np.float32)
+    batch = {
+        "batch_idx": torch.zeros(len(target.labels), device=device),
+        "cls": torch.from_numpy(target.labels).float().to(device),
+        "bboxes": torch.from_numpy(boxes.astype(np.float32)).to(device),
+    }
+    return criterion(predictions, batch)[0].sum()
 
 
 def _pad_to_stride(image: Tensor) -> Tensor:

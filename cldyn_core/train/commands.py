@@ -18,11 +18,15 @@ from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.engine import resolve_device
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
+from cldyn_core.train import closed_loop_command, task_command
 from cldyn_core.train.arguments import count, share
 from cldyn_core.train.detection_command import add_detection_command
 from cldyn_core.train.reading import hold_out_last, infrared_8bit
 from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, judge_visual, train_visual
 from cldyn_core.types import FramePair
+
+CONFIGURED = {"task": task_command.run_command, "closed-loop": closed_loop_command.run_command}
+"""Stages whose options come from dataclasses; each takes the arguments after its name."""
 
 
 def add_train_commands(commands: Any) -> None:
@@ -50,6 +54,8 @@ def add_train_commands(commands: Any) -> None:
     visual.add_argument("--device", default="auto", help="auto, cpu, cuda")
     visual.set_defaults(run=_train_visual)
     add_detection_command(stages)
+    stages.add_parser("task", help="any task network on visible, infrared or fused images")
+    stages.add_parser("closed-loop", help="stage 2: the compensation, with frozen task networks")
 
 
 def _train_visual(args: argparse.Namespace) -> int:

@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
-from cldyn_core.checkpoint import check_target, write_tensors
+from cldyn_core.checkpoint import check_target
 from cldyn_core.engine import FusionEngine
+from cldyn_core.tasks import save_network
 from cldyn_core.train.arguments import count, share
 from cldyn_core.train.detection_data import Mixture, read_labelled, render_labelled
 from cldyn_core.train.tasks import DetectorProgress, DetectorTraining, judge_detector, start_from, train_detector
@@ -76,9 +77,7 @@ def run(args: argparse.Namespace) -> int:
         loss = round(judge_detector(detector, [pair.view(0) for pair in held_out]), 4)
         record["held_out"] = {"pairs": len(held_out), "loss": loss}
         print(f"mean loss of the {len(held_out)} pairs held out: {loss}")
-    # Half precision is as good here, and half as large.
-    tensors = {k: v.half() if v.is_floating_point() else v for k, v in detector.model.state_dict().items()}
-    write_tensors(args.out, tensors, kind="detector", architecture=detector.architecture, record=record)
+    save_network(detector, args.out, record, half=True)  # as good here, and half as large
     print(f"written: {args.out}")
     return 0
 

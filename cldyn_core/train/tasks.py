@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,8 +16,6 @@ from torch import Tensor
 from cldyn_core.data.transforms import Labelled, random_light, random_view
 from cldyn_core.tasks.detection import Detector
 from cldyn_core.types import Detections, as_batch
-
-_SILENT = -12.0  # logit of a class that is certainly not there
 
 SampleSource = Callable[[np.random.Generator], Labelled]
 """Draws one labelled image; mixing data sets, fused and single-modality images is its business."""
@@ -59,7 +56,7 @@ def train_detector(
     """Train in place; the averaged model is returned (and handed to `report`), in evaluation mode."""
     torch.manual_seed(recipe.seed)
     rng = np.random.default_rng(recipe.seed)
-    model = detector.model.train()
+    model = detector.module.train()
     for parameter in model.parameters():
         parameter.requires_grad_(True)
     optimizer = torch.optim.SGD(
@@ -72,8 +69,8 @@ def train_detector(
     for step in range(1, recipe.steps + 1):
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        images, targets, annotated = _batch(draw, recipe, rng, detector.names)
-        loss = detector.criterion(_excused(model(images), annotated), images, targets)
+        images, targets = _batch(draw, recipe, rng, detector.names)
+        loss = detector.losses(images, targets).mean()
         if not torch.isfinite(loss):
             raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower the learning rate")
         optimizer.zero_grad()
@@ -86,23 +83,23 @@ def train_detector(
             mean = total / ((step - 1) % recipe.report_every + 1)
             report(DetectorProgress(step, mean, time.monotonic() - start), averaged.module)
             total = 0.0
-    detector.model = averaged.module.eval()
-    return detector.model
+    detector.module = averaged.module.eval()
+    return detector.module
 
 
 def start_from(detector: Detector, path: Path) -> int:
     """Take over every tensor of a .safetensors file that fits by name and shape (a backbone trained on other classes);
     returns their number. Raises ValueError if fewer than half of the detector's do.
     """
-    own = detector.model.state_dict()
+    own = detector.module.state_dict()
     try:
         theirs = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
     fitting = {k: v.to(own[k].dtype) for k, v in theirs.items() if k in own and own[k].shape == v.shape}
     if len(fitting) < len(own) / 2:
-        raise ValueError(f"{path}: only {len(fitting)} of the {len(own)} tensors of {detector.model_yaml} fit")
-    detector.model.load_state_dict({**own, **fitting})
+        raise ValueError(f"{path}: only {len(fitting)} of the {len(own)} tensors of {detector.model} fit")
+    detector.module.load_state_dict({**own, **fitting})
     return len(fitting)
 
 
@@ -111,29 +108,24 @@ def judge_detector(detector: Detector, samples: Sequence[Labelled]) -> float:
     """Mean detection loss over whole images."""
     losses = []
     for sample in samples:
-        target = Detections(sample.boxes, np.ones(len(sample.labels), np.float32), sample.labels, detector.names)
-        losses.append(float(detector.loss(as_batch(sample.image), [target])))
+        losses.append(float(detector.losses(as_batch(sample.image), [_target(sample, detector.names)])))
     return float(np.mean(losses))
 
 
 def _batch(
     draw: SampleSource, recipe: DetectorTraining, rng: np.random.Generator, names: tuple[str, ...]
-) -> tuple[Tensor, list[Detections], Tensor]:
+) -> tuple[Tensor, list[Detections]]:
     images, targets = np.empty((recipe.batch, *recipe.size, 3), np.uint8), []
-    annotated = torch.ones(recipe.batch, len(names), dtype=torch.bool)
     for b in range(recipe.batch):
         view = random_view(draw(rng), recipe.size, rng)
         images[b] = random_light(view.image, rng)
-        targets.append(Detections(view.boxes, np.ones(len(view.labels), np.float32), view.labels, names))
-        if view.annotated is not None:
-            annotated[b] = torch.tensor([index in view.annotated for index in range(len(names))])
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255.0), targets, annotated
+        targets.append(_target(view, names))
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float().div_(255.0), targets
 
 
-def _excused(predictions: dict[str, Any], annotated: Tensor) -> dict[str, Any]:
-    """The same predictions, silent on the classes that an image was not labelled for: they are not punished there."""
-    scores = predictions["scores"]  # (B, classes, anchors) logits
-    return {**predictions, "scores": scores.masked_fill(~annotated.to(scores.device)[:, :, None], _SILENT)}
+def _target(sample: Labelled, names: tuple[str, ...]) -> Detections:
+    certain = np.ones(len(sample.labels), np.float32)
+    return Detections(sample.boxes, certain, sample.labels, names, sample.annotated)
 
 
 def _parameter_groups(model: torch.nn.Module, weight_decay: float) -> list[dict]:

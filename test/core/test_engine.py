@@ -24,12 +24,20 @@ class Probe(TaskNetwork):
     """A task network whose feature and answer show what it was given."""
 
     task = Task.DETECTION
-    names = ("thing",)
+    kind = "detector"
     built = 0
     fault: Exception | None = None
 
+    def __init__(self, model: str = "probe", names: Sequence[str] = ("thing",)) -> None:
+        self.model, self.names, self.module = model, tuple(names), torch.nn.Identity()
+
     @classmethod
-    def from_settings(cls, settings: EngineSettings, device: torch.device) -> Probe:
+    def models(cls) -> tuple[str, ...]:
+        return ("probe",)
+
+    @classmethod
+    def create(cls, task: Task, settings: EngineSettings, device: torch.device) -> Probe:
+        assert task is Task.DETECTION
         cls.built += 1
         return cls()
 
@@ -41,8 +49,8 @@ class Probe(TaskNetwork):
             raise self.fault
         return image[:, :, ::2, ::2] - 0.5
 
-    def loss(self, image: torch.Tensor, targets: Sequence[Any]) -> torch.Tensor:
-        return image.mean()
+    def losses(self, image: torch.Tensor, targets: Sequence[Any]) -> torch.Tensor:
+        return image.mean((1, 2, 3))
 
     def predict(self, image: torch.Tensor) -> list:
         mean = np.array([image.mean()], np.float32)
@@ -51,7 +59,8 @@ class Probe(TaskNetwork):
 
 @pytest.fixture
 def probe(monkeypatch: pytest.MonkeyPatch) -> type[Probe]:
-    monkeypatch.setattr(tasks, "_NETWORKS", {Task.DETECTION: ("test_engine", "Probe")})
+    monkeypatch.setattr(tasks, "_NETWORKS", {"detector": (Task.DETECTION, "test_engine", "Probe")})
+    monkeypatch.setattr(tasks, "create", Probe.create)
     Probe.built, Probe.fault = 0, None
     return Probe
 
@@ -115,12 +124,12 @@ def test_steps_go_on_while_a_network_is_loaded(
     engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
     loading, loaded = threading.Event(), threading.Event()
 
-    def slow(cls: type[Probe], settings: EngineSettings, device: torch.device) -> Probe:
+    def slow(task: Task, settings: EngineSettings, device: torch.device) -> Probe:
         loading.set()
         assert loaded.wait(20.0)
-        return cls()
+        return probe()
 
-    monkeypatch.setattr(Probe, "from_settings", classmethod(slow))
+    monkeypatch.setattr(tasks, "create", slow)
     thread = threading.Thread(target=engine.apply, args=(replace(engine.settings, task=Task.DETECTION),))
     thread.start()
     assert loading.wait(20.0)
@@ -133,10 +142,28 @@ def test_steps_go_on_while_a_network_is_loaded(
 def test_other_weights_replace_a_network(probe: type[Probe], weights: str) -> None:
     engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
     for k in range(3):
-        engine.apply(replace(engine.settings, detector_weights=f"{k}.safetensors"))
+        engine.apply(replace(engine.settings, detector_weights=f"{k}.safetensors", saliency_weights=f"{k}.safetensors"))
+    engine.apply(replace(engine.settings, saliency_weights="default"))
     assert len(engine._networks) == 1 and probe.built == 4
     engine.close()
     engine.close()
+
+
+def test_missing_weights_of_a_task_are_explained_by_the_settings_given(
+    weights: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cldyn_core.checkpoint.BUNDLED", tmp_path)
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
+    assert engine.available_tasks == (Task.NONE,)
+    wanted = replace(engine.settings, task=Task.SALIENCY)
+    assert "no weights for the task 'saliency'" in engine.check(wanted) == engine.explain(Task.SALIENCY)
+    with pytest.raises(ValueError, match=r"saliency\.weights"):
+        engine.apply(wanted)
+    wanted = replace(wanted, saliency_weights=str(tmp_path / "none.safetensors"))
+    assert engine.check(wanted) == ""
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        engine.apply(wanted)
+    assert engine.settings.task is Task.NONE
 
 
 def test_thresholds_change_live(probe: type[Probe], weights: str) -> None:
@@ -170,7 +197,6 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
     [
         ({"weights": "other"}, "weights cannot change"),
         ({"device": "cuda"}, "device cannot change"),
-        ({"task": Task.SALIENCY}, "no network for the task 'saliency'"),
         ({"thermal_range": "sometimes"}, "'auto' or 'fixed'"),
         ({"thermal_range": "fixed", "thermal_limits": (5.0, 5.0)}, "must be finite and rise"),
         ({"thermal_range": "fixed", "thermal_limits": (float("-inf"), 5.0)}, "must be finite and rise"),

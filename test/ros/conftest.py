@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -40,11 +40,16 @@ def make_bench(rclpy_session: Any) -> Iterator[MakeBench]:
 
     benches = []
 
-    def make(start: bool = True, cli_args: list[str] | None = None, **parameters: Any) -> Bench:
-        engines: list[FakeEngine] = []
+    def make(
+        start: bool = True,
+        cli_args: list[str] | None = None,
+        engine: Callable[[EngineSettings], Any] = FakeEngine,
+        **parameters: Any,
+    ) -> Bench:
+        engines: list[Any] = []
 
-        def factory(settings: EngineSettings) -> FakeEngine:
-            engines.append(FakeEngine(settings))
+        def factory(settings: EngineSettings) -> Any:
+            engines.append(engine(settings))
             return engines[-1]
 
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]

@@ -178,4 +178,6 @@ class Bench:
 
 
 MakeBench = Callable[..., Bench]
-"""`make_bench(start=True, **parameters)`: node and client, parameters by name with __ for the dot."""
+"""`make_bench(start=True, **parameters)`: node and client, parameters by name with __ for the dot. engine: another one
+than FakeEngine.
+"""

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,8 @@ from ros_bench import NAMES, Bench, FakeEngine, MakeBench, wait_for
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from vision_msgs.msg import Detection2DArray, LabelInfo
 
+from cldyn_core import tasks
+from cldyn_core.engine import FusionEngine
 from cldyn_core.types import EngineSettings, Task
 
 T0 = 1_700_000_000_000_000_000
@@ -85,13 +88,13 @@ def test_task_switch_loses_no_frame_and_shows_in_the_next_status(make_bench: Mak
     bench = make_bench()
     status = bench.listen("/cldyn/status", DiagnosticArray)
     detections = bench.listen("/cldyn/detections", Detection2DArray)
-    tasks = ["none"] * 4 + ["detection"] * 4 + ["none"] * 4
-    for k, task in enumerate(tasks):
-        if k and task != tasks[k - 1]:
+    sequence = ["none"] * 4 + ["detection"] * 4 + ["none"] * 4
+    for k, task in enumerate(sequence):
+        if k and task != sequence[k - 1]:
             assert bench.set_parameter("task", task).successful
         bench.show_pair(T0 + k * PERIOD)
         wait_for(lambda k=k: len(status) > k)
-    assert [values(m.status[0])["task"] for m in status] == tasks
+    assert [values(m.status[0])["task"] for m in status] == sequence
     assert [stamp_ns(m) for m in status] == [T0 + k * PERIOD for k in range(12)]
     assert [stamp_ns(m) for m in detections] == [T0 + k * PERIOD for k in range(4, 8)]
     found = detections[0].detections[0]
@@ -101,6 +104,30 @@ def test_task_switch_loses_no_frame_and_shows_in_the_next_status(make_bench: Mak
     assert (found.bbox.size_x, found.bbox.size_y) == (10.0, 6.0)
     assert found.results[0].hypothesis.class_id == NAMES[1]
     assert found.results[0].hypothesis.score == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(("task", "kind"), [("segmentation", "segmenter"), ("saliency", "saliency")])
+def test_a_map_is_published_by_weights_of_one_s_own(
+    make_bench: MakeBench, tmp_path: Path, task: str, kind: str
+) -> None:
+    model = _smallest_model(kind)
+    path = tmp_path / "own.safetensors"
+    tasks.save_network(tasks.build(model, ("road", "person") if task == "segmentation" else ()), path, {})
+    bench = make_bench(engine=FusionEngine, device="cpu", **{f"{task}__weights": str(path)})
+    maps = bench.listen(f"/cldyn/{task}", Image)
+    assert bench.set_parameter("task", task).successful
+    bench.show_pair(T0)
+    wait_for(lambda: maps, 30.0)
+    assert (maps[0].encoding, maps[0].height, maps[0].width, stamp_ns(maps[0])) == ("mono8", 24, 32, T0)
+    assert bench.set_parameter("task", "none").successful
+
+
+def _smallest_model(kind: str) -> str:
+    try:
+        network_class = tasks._network_class(kind)
+    except ImportError as error:
+        pytest.skip(str(error))
+    return network_class.models()[0]
 
 
 def test_label_info_is_latched(make_bench: MakeBench) -> None:

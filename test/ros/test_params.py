@@ -33,6 +33,7 @@ def test_every_engine_setting_comes_from_a_parameter() -> None:
         "task": "detection", "loop.mode": "open", "weights": "w", "device": "cpu", "thermal.range": "fixed",
         "thermal.min": 1, "thermal.max": 2.5, "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10,
+        "segmentation.weights": "s", "saliency.weights": "o",
     }  # fmt: skip
     made = parse(values).to_engine_settings()
     assert (made.task, made.loop_mode) == (Task.DETECTION, LoopMode.OPEN)

@@ -1,0 +1,145 @@
+"""Time of one stage-2 step against a straight transcription of the paper's order, interleaved in one run.
+
+The transcription loops over samples and branches, runs the whole selector without gradient, keeps nothing from one
+pass to the next and asks the task network twice about the uncompensated image. Both draw the same pairs.
+
+    python bench/closed_loop_step.py --size 256 --batch 4 --steps 3
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cldyn_core import CLDyN, tasks
+from cldyn_core.a2si import A2SI
+from cldyn_core.color import ycbcr_to_rgb
+from cldyn_core.data.synthetic import CONDITIONS, SEMANTIC_CLASSES, SceneConfig, render_frame
+from cldyn_core.engine.allocator import keep_freed_memory
+from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
+from cldyn_core.types import M3FD_CLASSES, Detections, LabelledPair, LabelMap, SaliencyMap, Task, as_batch
+
+NETWORKS = {Task.DETECTION: "yolov5n", Task.SEGMENTATION: "segformer-b0", Task.SALIENCY: "ctdnet-small"}
+
+
+def rendered(task: Task, count: int, size: int) -> list[LabelledPair]:
+    pairs = []
+    for seed in range(count):
+        frame = render_frame(SceneConfig(CONDITIONS[seed % len(CONDITIONS)], size, size, 1, seed=seed), 0)
+        targets = {
+            Task.DETECTION: Detections(frame.boxes, np.ones(len(frame.labels), np.float32), frame.labels, M3FD_CLASSES),
+            Task.SEGMENTATION: LabelMap(frame.semantic, SEMANTIC_CLASSES),
+            Task.SALIENCY: SaliencyMap(frame.saliency),
+        }
+        pairs.append(LabelledPair(frame.visible, frame.infrared, targets[task], f"scene {seed}"))
+    return pairs
+
+
+def make_loop(recipe: ClosedLoopTraining) -> ClosedLoop:
+    names = {Task.DETECTION: M3FD_CLASSES, Task.SEGMENTATION: SEMANTIC_CLASSES, Task.SALIENCY: ()}
+    networks = {task: tasks.build(model, names[task]) for task, model in NETWORKS.items()}
+    data = {task: rendered(task, recipe.batch, recipe.size) for task in networks}
+    loop = ClosedLoop(CLDyN(), networks, data, {task: pairs[:1] for task, pairs in data.items()}, recipe)
+    loop.measure()
+    return loop
+
+
+def transcribed_block(block: A2SI, bank: Tensor, feature: Tensor, x: Tensor) -> Tensor:
+    """One A2SI, one sample and one branch after the other, every convolution as written."""
+    outputs = []
+    for b in range(len(x)):
+        with torch.no_grad():
+            flat, one = feature[b : b + 1].flatten(1)[:, None], x[b : b + 1]
+            described = torch.cat((sequence(block.task, flat), block.image(one).mean((2, 3))), 1)
+            architecture = block.architecture(described).view(16, block.branches)
+            normalized = flat / (flat.square().mean().sqrt() + 1e-8)
+            image = block.query.image(one).mean((2, 3))
+            query = block.query.mlp(torch.cat((sequence(block.query.task, normalized), image), 1))
+        chosen: list[int] = []
+        for m in range(block.branches):
+            logits = F.cosine_similarity(block.prototypes, architecture[:, m][None])
+            configuration = int(F.gumbel_softmax(logits, tau=0.5, hard=True).argmax())
+            order = F.cosine_similarity(query, bank[configuration]).argsort(descending=True)
+            vector = bank[configuration, order[chosen.count(configuration)]]
+            chosen.append(configuration)
+            kernel, dilation = (block.kernel_3x3 if configuration else block.kernel_1x1)(vector), max(configuration, 1)
+            side = 3 if configuration else 1
+            padding = dilation if configuration else 0
+            outputs.append(F.conv2d(one, kernel.view(8, 8, side, side), padding=padding, dilation=dilation))
+    branches = F.leaky_relu(block.norm(torch.cat(outputs)), 0.2).unflatten(0, (len(x), block.branches))
+    return x + block.zero_conv(branches.mean(1))
+
+
+def sequence(descriptor: torch.nn.Module, flat: Tensor) -> Tensor:
+    return descriptor.second(F.leaky_relu(descriptor.first(flat), 0.2)).mean(-1)  # type: ignore[operator]
+
+
+def transcribed_step(loop: ClosedLoop, step: int) -> None:
+    model, rows = loop.model, []
+    for index, (task, network) in enumerate(loop.networks.items()):
+        pairs = loop._draw(task, step, index)
+        visible = torch.cat([as_batch(pair.visible) for pair in pairs])
+        infrared = torch.cat([as_batch(pair.infrared) for pair in pairs])
+        targets = [pair.target for pair in pairs]
+        with torch.no_grad():
+            first = model.first_pass(visible, infrared).rgb.clamp(0, 1)
+            feature = network.feature(first)
+            before = network.losses(first, targets)
+        begun = model.begin(visible, infrared)
+        bank, depth = model.bank(), model.vfn.depth
+        x_ir, x_vi = begun.infrared, begun.visible
+        for i in range(depth - 1):
+            x_ir = transcribed_block(model.rsc_ir.blocks[i], bank, feature, x_ir)  # type: ignore[arg-type]
+            x_vi = transcribed_block(model.rsc_vi.blocks[i], bank, feature, x_vi)  # type: ignore[arg-type]
+            x_ir, x_vi = model.vfn.encoder_ir.block(i + 1, x_ir), model.vfn.encoder_vi.block(i + 1, x_vi)
+        luma = model.vfn.reconstruct(x_ir, x_vi)
+        fused = ycbcr_to_rgb(torch.cat((luma, begun.ycbcr[:, 1:]), 1)).clamp(0, 1)
+        after = network.losses(fused, targets)
+        loss = (after + 5 * torch.relu(after - before)).mean()
+        gradients = torch.autograd.grad(loss, loop.parameters, allow_unused=True)
+        rows.append(torch.cat([g.flatten() for g in gradients if g is not None]))
+
+
+def timed(action: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    action()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--only-ours", action="store_true", help="for the peak memory of our step alone")
+    arguments = parser.parse_args()
+    keep_freed_memory()
+    torch.manual_seed(0)
+    recipe = ClosedLoopTraining(batch=arguments.batch, size=arguments.size)
+    exact = ClosedLoopTraining(batch=arguments.batch, size=arguments.size, selection_stride=1)
+    loop = make_loop(recipe)
+    ways: dict[str, Callable[[int], object]] = {"ours": loop.gradient}
+    if not arguments.only_ours:
+        whole = make_loop(exact)
+        ways |= {"ours, every pixel": whole.gradient, "transcription": lambda step: transcribed_step(whole, step)}
+    times: dict[str, list[float]] = {name: [] for name in ways}
+    for step in range(1, arguments.steps + 2):
+        for name, way in ways.items():
+            times[name].append(timed(lambda way=way, step=step: way(step)))  # type: ignore[misc]
+    medians = {name: statistics.median(values[1:]) for name, values in times.items()}  # the first warms up
+    for name, median in medians.items():
+        ratio = f"  {medians['transcription'] / median:.2f}x" if "transcription" in medians else ""
+        print(f"{name:20} {median:7.2f} s{ratio}")
+    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+
+
+if __name__ == "__main__":
+    main()

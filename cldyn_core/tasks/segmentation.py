@@ -1,0 +1,124 @@
+"""Semantic segmentation with SegFormer (transformers, Apache-2.0, an optional extra), behind the task protocol.
+
+transformers is imported when a network is built, never with the package; nothing is downloaded.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.types import IGNORED, LabelMap, Task
+
+_STRIDE = 32
+_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # RGB, of values in 0..255
+_SMALL, _LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
+_MODELS: dict[str, dict[str, Any]] = {  # SegFormer (NeurIPS 2021), table 6: stages of the MiT, width of the decoder
+    "segformer-b0": {"depths": (2, 2, 2, 2), "hidden_sizes": _SMALL, "decoder_hidden_size": 256},
+    "segformer-b1": {"depths": (2, 2, 2, 2), "hidden_sizes": _LARGE, "decoder_hidden_size": 256},
+    "segformer-b2": {"depths": (3, 4, 6, 3), "hidden_sizes": _LARGE, "decoder_hidden_size": 768},
+    "segformer-b3": {"depths": (3, 4, 18, 3), "hidden_sizes": _LARGE, "decoder_hidden_size": 768},
+    "segformer-b4": {"depths": (3, 8, 27, 3), "hidden_sizes": _LARGE, "decoder_hidden_size": 768},
+    "segformer-b5": {"depths": (3, 6, 40, 3), "hidden_sizes": _LARGE, "decoder_hidden_size": 768},
+}
+
+
+class Segmenter(TaskNetwork):
+    """SegFormer B0 to B5; the paper's is B2. At most 255 classes."""
+
+    task = Task.SEGMENTATION
+    kind = "segmenter"
+
+    def __init__(self, model: str, names: Sequence[str]) -> None:
+        if model not in _MODELS:
+            raise ValueError(f"unknown segmenter {model!r}; known: {', '.join(_MODELS)}")
+        if not 1 <= len(names) <= IGNORED:
+            raise ValueError(f"a segmenter needs 1 to {IGNORED} class names, not {len(names)}")
+        config_class, network_class = import_transformers("SegformerConfig", "SegformerForSemanticSegmentation")
+        self.model, self.names = model, tuple(names)
+        self.module: nn.Module = network_class(config_class(num_labels=len(self.names), **_MODELS[model]))
+
+    @classmethod
+    def models(cls) -> tuple[str, ...]:
+        """See TaskNetwork.models."""
+        return tuple(_MODELS)
+
+    @classmethod
+    def missing(cls) -> str:
+        """See TaskNetwork.missing."""
+        return missing_packages("the segmenter", {"transformers": "transformers==5.23.0"})
+
+    def feature(self, image: Tensor) -> Tensor:
+        """Output of the last LayerNorm of stage 4, tokens row by row: (B, ceil(H/32) * ceil(W/32), C); C = 256 for B0,
+        512 for the others.
+        """
+        return self._forward(image)[0]
+
+    def losses(self, image: Tensor, targets: Sequence[LabelMap]) -> Tensor:
+        """Mean cross entropy over the labelled pixels of each image, (B,); 0 for an image without any."""
+        return _cross_entropy(self._forward(image)[1], targets)
+
+    def observe(self, image: Tensor, targets: Sequence[LabelMap]) -> Observation:
+        """Feature and losses from one pass."""
+        feature, logits = self._forward(image)
+        return Observation(feature, _cross_entropy(logits, targets))
+
+    def predict(self, image: Tensor) -> list[LabelMap]:  # type: ignore[override]
+        """The likeliest class of each pixel."""
+        classes = self._forward(image)[1].argmax(1).to(torch.uint8).cpu().numpy()
+        return [LabelMap(one, self.names) for one in classes]
+
+    def _forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """Feature, and logits (B, classes, H, W)."""
+        height, width = image.shape[2:]
+        padded = F.pad(_normalize(image), (0, -width % _STRIDE, 0, -height % _STRIDE))
+        output = self.module(padded, output_hidden_states=True)
+        logits = F.interpolate(output.logits, padded.shape[2:], mode="bilinear", align_corners=False)
+        return output.hidden_states[-1].flatten(2).transpose(1, 2), logits[..., :height, :width]
+
+
+def import_transformers(*names: str) -> list[Any]:
+    """These attributes of transformers, imported without torchvision.
+
+    transformers imports torchvision where it finds one, for image processors that are not used here; beside a torch of
+    another build it does not import. None in sys.modules makes it look uninstalled.
+    """
+    absent = object()
+    torchvision: Any = sys.modules.get("torchvision", absent)
+    sys.modules["torchvision"] = None  # type: ignore[assignment]
+    try:
+        transformers = import_module("transformers")
+        # Whoever imported transformers before may have had it look, and it remembers.
+        import_module("transformers.utils.import_utils").is_torchvision_available.cache_clear()
+        return [getattr(transformers, name) for name in names]
+    finally:
+        if torchvision is absent:
+            del sys.modules["torchvision"]
+        else:
+            sys.modules["torchvision"] = torchvision
+
+
+def missing_packages(what: str, requirements: dict[str, str]) -> str:
+    """Which of the packages (import name -> requirement) are not installed, with the remedy; "" when all are."""
+    lacking = [requirement for name, requirement in requirements.items() if find_spec(name) is None]
+    return f"{what} needs packages that are not installed: pip install {' '.join(lacking)}" if lacking else ""
+
+
+def _normalize(image: Tensor) -> Tensor:
+    mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
+    return (255 * image - mean) / std
+
+
+def _cross_entropy(logits: Tensor, targets: Iterable[LabelMap]) -> Tensor:
+    classes = torch.from_numpy(np.stack([target.classes for target in targets])).to(logits.device).long()
+    pixels = F.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="none")  # 0 where ignored
+    return pixels.sum((1, 2)) / (classes != IGNORED).sum((1, 2)).clamp(min=1)

@@ -1,0 +1,113 @@
+"""What a training leaves behind: configuration, environment, metrics, TensorBoard events, state and weights."""
+
+from __future__ import annotations
+
+import csv
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+STATE = "state.safetensors"
+
+
+class RunFolder:
+    """A folder with config.json, environment.json, metrics.csv, TensorBoard events and state.safetensors.
+
+    Raises FileExistsError when a new run would overwrite another, FileNotFoundError when there is none to resume.
+    """
+
+    def __init__(self, folder: Path, config: Mapping[str, Any], resume: bool) -> None:
+        self.folder = folder
+        if resume:
+            if not (folder / STATE).is_file():
+                raise FileNotFoundError(f"{folder}: holds no {STATE} to resume from")
+            stored = json.loads((folder / "config.json").read_text())
+            changed = sorted(key for key in {**stored, **config} if stored.get(key) != config.get(key))
+            if changed:
+                raise ValueError(f"{folder}: a run is resumed as it was begun; changed: {', '.join(changed)}")
+        elif folder.exists() and any(folder.iterdir()):
+            raise FileExistsError(f"{folder} is not empty. Remedy: --resume to go on, or another folder")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+            (folder / "environment.json").write_text(json.dumps(environment(), indent=2) + "\n")
+        self._writer = _tensorboard(folder)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """Append one row a value to metrics.csv (step, name, value), and to TensorBoard."""
+        path = self.folder / "metrics.csv"
+        new = not path.exists()
+        with path.open("a", newline="") as file:
+            rows = csv.writer(file)
+            if new:
+                rows.writerow(("step", "name", "value"))
+            rows.writerows((step, name, repr(value)) for name, value in values.items())
+        if self._writer:
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, step)
+
+    def picture(self, step: int, name: str, image: np.ndarray) -> None:
+        """Show an (H, W, 3) uint8 picture in TensorBoard."""
+        if self._writer:
+            self._writer.add_image(name, image, step, dataformats="HWC")
+
+    def text(self, step: int, name: str, text: str) -> None:
+        """Show a text in TensorBoard."""
+        if self._writer:
+            self._writer.add_text(name, text, step)
+
+    def save_state(self, tensors: Mapping[str, Tensor], step: int, values: Mapping[str, float]) -> None:
+        """Write all that a later `load_state` needs to go on, whole or not at all."""
+        partial = self.folder / (STATE + ".part")
+        meta = {"step": str(step), "values": json.dumps(dict(values))}
+        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, meta)
+        partial.replace(self.folder / STATE)
+
+    def load_state(self) -> tuple[dict[str, Tensor], int, dict[str, float]]:
+        """Tensors, step and values of the last `save_state`; later rows of metrics.csv are dropped."""
+        with safe_open(self.folder / STATE, "pt") as file:
+            meta = file.metadata()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        step = int(meta["step"])
+        path = self.folder / "metrics.csv"
+        if path.exists():
+            head, *rows = path.read_text().splitlines(keepends=True)
+            path.write_text(head + "".join(row for row in rows if int(row.split(",")[0]) <= step))
+        return tensors, step, json.loads(meta["values"])
+
+    def close(self) -> None:
+        """Flush TensorBoard."""
+        if self._writer:
+            self._writer.close()
+
+
+def environment() -> dict[str, str]:
+    """Versions, machine and commit, as far as they can be told."""
+    where = Path(__file__).parent
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
+    return {
+        "commit": commit.stdout.strip(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.platform(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "threads": str(torch.get_num_threads()),
+    }
+
+
+def _tensorboard(folder: Path) -> Any:
+    """A SummaryWriter; None where tensorboard is not installed: metrics.csv holds the same figures."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        return None
+    return SummaryWriter(str(folder))

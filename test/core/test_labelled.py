@@ -1,0 +1,147 @@
+"""Labelled pairs of every task from folders, and views in which images, boxes and masks stay together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shared_data import SHARED
+
+from cldyn_core import Task
+from cldyn_core.cli import main
+from cldyn_core.data.images import PairError
+from cldyn_core.data.labelled import open_labelled
+from cldyn_core.data.pair_views import random_pair_view, shrink_pair
+from cldyn_core.data.synthetic import SEMANTIC_CLASSES, SceneConfig, render_sequence, write_sequence
+from cldyn_core.types import IGNORED, Detections, LabelledPair, LabelMap, SaliencyMap
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "street"
+    write_sequence(SceneConfig("day", 160, 96, frames=5, fps=0.5, seed=5), folder)
+    return folder
+
+
+def test_a_rendered_folder_serves_every_task(street: Path) -> None:
+    frame = next(render_sequence(SceneConfig("day", 160, 96, frames=5, fps=0.5, seed=5)))
+    boxes = open_labelled(street, Task.DETECTION).load(0)
+    assert isinstance(boxes.target, Detections) and boxes.name == "street/000000"
+    np.testing.assert_allclose(boxes.target.boxes, frame.boxes, atol=0.01)
+    assert boxes.target.annotated == tuple(range(6))
+    np.testing.assert_array_equal(boxes.visible, frame.visible)
+    np.testing.assert_array_equal(boxes.infrared, frame.infrared)
+    classes = open_labelled(street, Task.SEGMENTATION).load(0).target
+    assert isinstance(classes, LabelMap) and classes.names == SEMANTIC_CLASSES
+    np.testing.assert_array_equal(classes.classes, frame.semantic)
+    saliency = open_labelled(street, Task.SALIENCY).load(0).target
+    assert isinstance(saliency, SaliencyMap)
+    np.testing.assert_array_equal(saliency.values, frame.saliency)
+
+
+def test_classes_go_by_name(street: Path) -> None:
+    few = open_labelled(street, Task.SEGMENTATION, names=["Car", "road"]).load(0).target
+    whole = open_labelled(street, Task.SEGMENTATION).load(0).target
+    assert isinstance(few, LabelMap) and isinstance(whole, LabelMap)
+    assert set(np.unique(few.classes)) <= {0, 1, IGNORED}
+    np.testing.assert_array_equal(few.classes == 1, whole.classes == SEMANTIC_CLASSES.index("road"))
+
+
+def test_faults_name_the_file_and_the_remedy(tmp_path: Path) -> None:
+    with pytest.raises(PairError, match="no such folder"):
+        open_labelled(tmp_path / "none", Task.SALIENCY)
+    for side in ("infrared", "visible", "masks"):
+        (tmp_path / side).mkdir()
+        cv2.imwrite(str(tmp_path / side / "a.png"), np.full((12, 16), 7, np.uint8))
+    with pytest.raises(PairError, match=r"no labels for detection. Remedy: put them into labels/"):
+        open_labelled(tmp_path, Task.DETECTION)
+    with pytest.raises(PairError, match=r"no classes\.txt"):
+        open_labelled(tmp_path, Task.SEGMENTATION)
+    (tmp_path / "classes.txt").write_text("background\nperson\n")
+    with pytest.raises(PairError, match=r"a\.png: holds value 7, expected 0\.\.1"):
+        open_labelled(tmp_path, Task.SEGMENTATION).load(0)
+    cv2.imwrite(str(tmp_path / "masks" / "a.png"), np.zeros((12, 15), np.uint8))
+    with pytest.raises(PairError, match=r"a\.png: is \(12, 15\)"):
+        open_labelled(tmp_path, Task.SALIENCY).load(0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), height=st.integers(40, 120), width=st.integers(40, 160))
+def test_views_keep_everything_together(seed: int, height: int, width: int) -> None:
+    rng = np.random.default_rng(seed)
+    y, x = int(rng.integers(0, height - 20)), int(rng.integers(0, width - 20))
+    infrared = np.zeros((height, width), np.uint8)
+    infrared[y : y + 20, x : x + 20] = 255
+    visible = np.repeat(infrared[..., None], 3, axis=2)
+    targets = (
+        LabelMap((infrared > 0).astype(np.uint8), ("a", "b")),
+        Detections(
+            np.array([[x, y, x + 20, y + 20]], np.float32), np.ones(1, np.float32), np.zeros(1, np.int64), ("a",)
+        ),
+    )
+    views = [
+        random_pair_view(LabelledPair(visible, infrared, target), (64, 96), np.random.default_rng(seed))
+        for target in targets
+    ]
+    classes, boxes = views[0].target, views[1].target
+    assert isinstance(classes, LabelMap) and isinstance(boxes, Detections)
+    inside = views[0].infrared > 200
+    assert (classes.classes[inside] == 1).mean() > 0.9 if inside.any() else True
+    assert (views[0].visible[inside] > 150).all()
+    if len(boxes.boxes):
+        (top, left), (bottom, right) = (
+            np.argwhere(classes.classes == 1).min(0),
+            np.argwhere(classes.classes == 1).max(0),
+        )
+        np.testing.assert_allclose(boxes.boxes[0], [left, top, right + 1, bottom + 1], atol=2.5)
+
+
+def test_whole_pairs_are_shrunk_not_grown(street: Path) -> None:
+    pair = open_labelled(street, Task.SEGMENTATION).load(1)
+    assert shrink_pair(pair, 160) is pair
+    small = shrink_pair(pair, 80)
+    assert small.infrared.shape == (48, 80) and small.visible.shape == (48, 80, 3)
+    assert isinstance(small.target, LabelMap) and small.target.classes.shape == (48, 80)
+
+
+@pytest.mark.skipif(SHARED is None, reason="no shared data on this machine")
+@pytest.mark.parametrize(
+    ("folder", "task", "count"),
+    [
+        ("detection/msrs", Task.DETECTION, 150),
+        ("detection/m3fd", Task.DETECTION, 16),
+        ("segmentation/msrs_person", Task.SEGMENTATION, 5),
+        ("saliency/vt5000", Task.SALIENCY, 10),
+    ],
+)
+def test_real_folders(folder: str, task: Task, count: int) -> None:
+    assert SHARED is not None
+    labelled = open_labelled(SHARED / "data" / folder, task)
+    assert len(labelled) == count
+    pair = labelled.load(0)
+    assert pair.target is not None and pair.infrared.shape == pair.visible.shape[:2]
+
+
+def test_from_pairs_to_weights_with_two_commands(
+    street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("jsonargparse")
+    pytest.importorskip("transformers")
+    small = ["--recipe.steps=2", "--recipe.batch=2", "--recipe.size=64", "--recipe.validate_every=1"]
+    weights, run = tmp_path / "seg.safetensors", tmp_path / "run"
+    folders = f"[{street}]"
+    network = ["--network", "segformer-b0", "--folders", folders, "--out", str(weights)]
+    assert main(["train", "task", *network, *small]) == 0
+    stage = ["--segmentation.weights", str(weights), "--segmentation.folders", folders, "--out", str(run)]
+    assert main(["train", "closed-loop", *stage, *small]) == 0
+    assert (run / "cldyn.safetensors").is_file() and "validation/mean" in (run / "metrics.csv").read_text()
+    assert main(["train", "closed-loop", *stage, *small]) == 1
+    assert "is not empty" in capfd.readouterr().err
+    assert main(["train", "closed-loop", *stage, *small, "--resume", "true"]) == 0
+    with pytest.raises(SystemExit):
+        main(["train", "closed-loop", "--recipe.steps", "many"])
+    assert "recipe.steps" in capfd.readouterr().err
