@@ -1,4 +1,4 @@
-"""CTDNet, a salient object network of three paths (Zhao et al., ACM MM 2021), under the names of its reference weights."""
+"""CTDNet, a salient object network of three paths (Zhao et al., ACM MM 2021), by the names of its reference weights."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class CTDNet(nn.Module):
         self.fuse1_1, self.fuse1_2 = _Fusion(width), _Fusion(width)
         self.fuse12 = _CrossAggregation(width)
         self.fuse3, self.fuse23 = _Fusion(width), _BoundaryRefinement(width)
-        for name in ("head_1", "head_2", "head_3", "head_4", "head_5", "head_edge"):
-            self.add_module(name, nn.Conv2d(width, 1, 3, padding=1))
+        self.head_1, self.head_2, self.head_3 = (nn.Conv2d(width, 1, 3, padding=1) for _ in range(3))
+        self.head_4, self.head_5, self.head_edge = (nn.Conv2d(width, 1, 3, padding=1) for _ in range(3))
 
     def forward(self, image: Tensor) -> Saliency:
         """Normalized RGB -> feature and logits."""

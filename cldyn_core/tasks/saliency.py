@@ -66,7 +66,7 @@ class SaliencyNetwork(TaskNetwork):
         padding = (0, -width % _STRIDE, 0, -height % _STRIDE)
         seen: Saliency = self.module(F.pad((image - mean) / std, padding, mode="replicate"))
         mask, edge, *side = (x[:, :, :height, :width] for x in (seen.mask, seen.edge, *seen.side))
-        return replace(seen, mask=mask, edge=edge, side=tuple(side))
+        return replace(seen, mask=mask, edge=edge, side=(side[0], side[1], side[2], side[3]))
 
 
 def edge_of(mask: Tensor) -> Tensor:

@@ -128,7 +128,7 @@ class ClosedLoop:
             rows.append(self._flat_gradient(loss))
             figures[f"{task.value}/loss"] = float(after.detach().mean())
             figures[f"{task.value}/gain"] = float((before - after.detach()).mean() / before.mean())
-        combined = combine(torch.stack(rows), self.recipe.combine, c=self.recipe.cagrad_c)
+        combined = combine(torch.stack(rows), self.recipe.combine, c=self.recipe.cagrad_c, seed=self.recipe.seed + step)
         return combined, figures
 
     @torch.no_grad()
