@@ -1,0 +1,73 @@
+"""Which pairs are for training, validation and test: the same on every machine, and no scene in two parts."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from importlib.resources import files
+from typing import Literal
+
+from cldyn_core.data.images import PairError
+from cldyn_core.data.matching import natural_key
+
+Part = Literal["train", "val", "test"]
+SHARES: dict[Part, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
+"""The parts and how much of the images each gets, nearly."""
+
+_REACH = 0.05  # of all names: so far a cut moves to where the numbering jumps
+
+
+def split_names(names: Iterable[str]) -> dict[str, Part]:
+    """Part by name, from the names alone: three runs of their natural order, since neighbors are often one scene.
+
+    Each cut lies at the widest jump of the numbering nearby, where a scene probably ends.
+    """
+    ordered = sorted(set(names), key=natural_key)
+    first = _cut(ordered, SHARES["train"], 0)
+    second = _cut(ordered, SHARES["train"] + SHARES["val"], first)
+    train: dict[str, Part] = dict.fromkeys(ordered[:first], "train")
+    return train | dict.fromkeys(ordered[first:second], "val") | dict.fromkeys(ordered[second:], "test")
+
+
+def m3fd_parts(names: Iterable[str]) -> dict[str, Part] | None:
+    """Part by name in the released scene-wise split of M3FD; None if no name is a number of M3FD.
+
+    Raises PairError at a name that is none beside others that are.
+    """
+    table, found = _m3fd_table(), list(names)
+    if not any(name in table for name in found):
+        return None
+    if strange := [name for name in found if name not in table]:
+        raise PairError(f"{strange[0]}: is no image of M3FD, whose split is asked for. Remedy: move it elsewhere")
+    return {name: table[name] for name in found}
+
+
+@lru_cache(maxsize=1)
+def _m3fd_table() -> dict[str, Part]:
+    runs = json.loads(files("cldyn_core.data").joinpath("splits").joinpath("m3fd.json").read_text(encoding="utf-8"))
+    return {f"{number:05d}": part for first, last, part in runs for number in range(first, last + 1)}
+
+
+def _cut(ordered: Sequence[str], share: float, least: int) -> int:
+    """How many names come before the cut, at least `least`."""
+    ideal, reach = round(share * len(ordered)), int(_REACH * len(ordered))
+    low, high = max(ideal - reach, least, 1), min(ideal + reach, len(ordered) - 1)
+    candidates = range(low, high + 1)
+    if not candidates:
+        return max(ideal, least)
+    return max(candidates, key=lambda i: (_jump(ordered[i - 1], ordered[i]), -abs(i - ideal), -i))
+
+
+def _jump(before: str, after: str) -> float:
+    """How far two names are apart: the difference of their last numbers, infinite where the rest differs."""
+    (rest_a, a), (rest_b, b) = _numbered(before), _numbered(after)
+    return abs(b - a) if rest_a == rest_b else math.inf
+
+
+def _numbered(name: str) -> tuple[str, int]:
+    """The name without its last number, and that number (-1: none)."""
+    found = re.search(r"\d+(?=\D*$)", name)
+    return (name[: found.start()] + "#" + name[found.end() :], int(found.group())) if found else (name, -1)
