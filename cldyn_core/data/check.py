@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cldyn_core.data.images import PairError, clip_frames, read_raw
-from cldyn_core.data.labels import box_fault
+from cldyn_core.data.labels import box_fault, voc_objects
 from cldyn_core.data.matching import match_names, natural_key
 from cldyn_core.data.pairs import IMAGE_SUFFIXES, PairSource, class_names, images_in, label_files, locate
 
@@ -69,13 +69,20 @@ def check_folder(
         if source.is_clip:
             _check_clip(source, report)
         else:
-            _check_source(source, report, progress)
+            shared = [other for other in sources if other.labels == source.labels]
+            _check_source(source, shared, report, progress)
     if not report.pairs and not report.problems:
         report.problems.append("no image at all")
     return report
 
 
-def _check_source(source: PairSource, report: CheckReport, progress: Callable[[int, int], None] | None) -> None:
+def _check_source(
+    source: PairSource,
+    shared: list[PairSource],
+    report: CheckReport,
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Check one pair of folders; `shared`: all that have the same label folder, this one too."""
     where = f"{source.split}/" if source.split else ""
     sides = {"infrared": source.infrared, "visible": source.visible}
     files = {side: images_in(path) for side, path in sides.items()}
@@ -108,7 +115,8 @@ def _check_source(source: PairSource, report: CheckReport, progress: Callable[[i
     _list(report.problems, f"{where}pairs of two sizes (resize or register them)", sizes)
     _judge_sides(looks, where, report)
     stems = {p.stem for group in files.values() for p in group} | {name for name, _, _ in matching.pairs}
-    _check_labels(source, stems, visible_sizes, report)
+    elsewhere = {p.stem for other in shared if other != source for p in images_in(other.visible)}
+    _check_labels(source, stems, elsewhere, visible_sizes, report)
 
 
 def _look(path: Path, bad: list[str]) -> _Look | None:
@@ -142,10 +150,12 @@ def _judge_sides(looks: list[tuple[_Look, _Look]], where: str, report: CheckRepo
         report.notes.append(f"{where}infrared pixels are {', '.join(depths)}, kept as stored")
 
 
-def _check_labels(source: PairSource, stems: set[str], sizes: dict[str, tuple[int, int]], report: CheckReport) -> None:
+def _check_labels(
+    source: PairSource, stems: set[str], elsewhere: set[str], sizes: dict[str, tuple[int, int]], report: CheckReport
+) -> None:
     if source.labels is None:
         return
-    labels = label_files(source.labels)
+    labels = {stem: path for stem, path in label_files(source.labels).items() if stem not in elsewhere - stems}
     where = _local(source.labels)
     orphans = (path.name for stem, path in labels.items() if stem not in stems)
     _list(report.problems, f"labels without an image in {where}/", orphans)
@@ -160,6 +170,8 @@ def _check_labels(source: PairSource, stems: set[str], sizes: dict[str, tuple[in
     for path in labels.values():
         if path.suffix.lower() == ".txt":
             bad += [f"{path.name}:{line} {fault}" for line, fault in _box_faults(path, count)]
+        elif path.suffix.lower() == ".xml":
+            bad += _voc_faults(path, sizes.get(path.stem))
         elif path.suffix.lower() in IMAGE_SUFFIXES:
             mask, size = _look(path, bad), sizes.get(path.stem)
             if mask and size and mask.size != size:
@@ -178,6 +190,15 @@ def _box_faults(path: Path, classes: int | None) -> list[tuple[int, str]]:
         if line.strip() and (fault := box_fault(line.split(), classes)):
             faults.append((number, fault))
     return faults
+
+
+def _voc_faults(path: Path, size: tuple[int, int] | None) -> list[str]:
+    """Faults of a VOC XML file; `size`: (W, H) of its image."""
+    try:
+        items = voc_objects(path, size and size[::-1])
+    except PairError as error:
+        return [str(error).removeprefix(f"{path.parent}/").split(". Remedy")[0]]
+    return [f"{path.name} object {item.number} {item.fault}" for item in items if item.fault]
 
 
 def _check_clip(source: PairSource, report: CheckReport) -> None:

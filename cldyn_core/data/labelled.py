@@ -10,129 +10,221 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cldyn_core.data.images import PairError, read_raw, to_gray
-from cldyn_core.data.labels import class_index, read_yolo
-from cldyn_core.data.pairs import PairEntry, PairFolder, class_names, find_pairs, label_files, locate
-from cldyn_core.data.synthetic import SEMANTIC_CLASSES
+from cldyn_core.data.images import PairError
+from cldyn_core.data.labels import class_index, read_label_map, read_saliency, read_voc, read_yolo, voc_objects
+from cldyn_core.data.pairs import (
+    IMAGE_SUFFIXES,
+    PairEntry,
+    PairFolder,
+    PairSource,
+    class_names,
+    find_pairs,
+    label_files,
+    locate,
+)
+from cldyn_core.data.splits import SHARES, m3fd_parts, split_names
+from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
 from cldyn_core.engine.prepare import register
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.types import IGNORED, M3FD_CLASSES, Detections, LabelledPair, LabelMap, SaliencyMap, Task, TaskTarget
+from cldyn_core.types import (
+    M3FD_CLASSES,
+    Detections,
+    FramePair,
+    LabelledPair,
+    LabelMap,
+    SaliencyMap,
+    Task,
+    TaskOutput,
+    TaskTarget,
+)
 
-_FOLDERS = {
-    Task.DETECTION: ("labels",),
-    Task.SEGMENTATION: ("semantic", "label", "segmentation_labels", "masks"),
+MSRS_CLASSES = ("background", "car", "person", "bike", "curve", "car_stop", "guardrail", "color_cone", "bump")
+"""Names of the values in MSRS's Segmentation_labels."""
+
+_FOLDERS = {  # where the labels of a task may lie, best first
+    Task.DETECTION: ("labels", "label", "annotation", "annotations"),
+    Task.SEGMENTATION: ("semantic", "segmentation_labels", "label", "masks"),
     Task.SALIENCY: ("saliency", "gt", "masks"),
 }
-_SALIENT_FROM = 128
-_BY_LAYOUT = {
-    "fmb": SEMANTIC_CLASSES,
-    "msrs": ("background", "car", "person", "bike", "curve", "car_stop", "guardrail", "color_cone", "bump"),
+_SUFFIXES = {
+    Task.DETECTION: frozenset({".txt", ".xml"}),
+    Task.SEGMENTATION: IMAGE_SUFFIXES,
+    Task.SALIENCY: IMAGE_SUFFIXES,
 }
-"""Class names of the label images of data sets that bring no list of their own."""
+_DEFAULT_NAMES = {Task.DETECTION: M3FD_CLASSES, Task.SEGMENTATION: SEMANTIC_CLASSES}
+_BOX_CLASSES = {"m3fd": M3FD_CLASSES, "llvip": ("person",)}  # by layout
+_MASK_CLASSES = {"segmentation_labels": MSRS_CLASSES, "label": SEMANTIC_CLASSES}  # by folder; FMB has Label
+
+
+@dataclass(frozen=True)
+class _Labels:
+    """The label files of one source."""
+
+    files: dict[str, Path]
+    """By stem."""
+    own: tuple[str, ...]
+    """Names of the classes, in the order of the data set; empty for saliency."""
+
+
+@dataclass(frozen=True)
+class _Item:
+    """One pair of a LabelledFolder."""
+
+    index: int
+    """Into the PairFolder."""
+    label: Path | None
+    own: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class LabelledFolder:
-    """The labelled pairs of a folder; `len(folder)`, `folder.load(i)`."""
+    """The pairs of a folder that have labels of one task; `len(folder)`, `folder.load(i)`."""
 
     task: Task
     names: tuple[str, ...]
-    """Classes of the targets, by index; empty for saliency."""
-    own_names: tuple[str, ...]
-    """The folder's own classes, by the value that its files hold."""
+    """Classes of the targets, by index; empty for saliency and without a task."""
     pairs: PairFolder
-    labelled: tuple[tuple[int, Path], ...]
-    """(index into pairs, label file)."""
+    items: tuple[_Item, ...]
 
     def __len__(self) -> int:
-        return len(self.labelled)
+        return len(self.items)
 
     def load(self, index: int) -> LabelledPair:
-        """Read one pair with its target. Raises PairError naming the file that cannot be used."""
-        where, label = self.labelled[index]
-        pair = self.pairs.load(where)
+        """Read one pair with its target; equal files give equal pixels. Raises PairError naming the bad file."""
+        item = self.items[index]
+        pair = self.pairs.load(item.index)
+        entry = self.pairs.entries[item.index]
         size = (pair.visible.shape[0], pair.visible.shape[1])
-        infrared = register(ThermalRange().normalize(pair.infrared), size, ())
-        name = f"{self.pairs.folder.name}/{self.pairs.entries[where].name}"
-        return LabelledPair(pair.visible, np.rint(infrared * 255).astype(np.uint8), self._target(label, size), name)
+        target = None if item.label is None else self._target(item.label, item.own, size)
+        name = f"{self.pairs.folder.name}/{entry.name}"
+        return LabelledPair(pair.visible, _infrared_8bit(pair, entry.infrared), target, name)
 
-    def _target(self, label: Path, size: tuple[int, int]) -> TaskTarget:
+    def _target(self, label: Path, own: tuple[str, ...], size: tuple[int, int]) -> TaskOutput:
+        target: TaskTarget
         if self.task is Task.DETECTION:
-            boxes, labels = read_yolo(label, size, self.own_names, self.names)
-            found = (class_index(name, self.names) for name in self.own_names)
-            annotated = tuple(sorted({index for index in found if index is not None}))
-            return Detections(boxes, np.ones(len(labels), np.float32), labels, self.names, annotated)
-        mask = _read_mask(label, size)
-        if self.task is Task.SALIENCY:
-            return SaliencyMap(np.where(mask >= _SALIENT_FROM, 255, 0).astype(np.uint8))
-        return LabelMap(_renamed(mask, label, self.own_names, self.names), self.names)
+            is_xml = label.suffix.lower() == ".xml"
+            boxes, labels = read_voc(label, size, self.names) if is_xml else read_yolo(label, size, own, self.names)
+            annotated = tuple(sorted(_indices(own, self.names)))
+            target = Detections(boxes, np.ones(len(labels), np.float32), labels, self.names, annotated)
+        elif self.task is Task.SEGMENTATION:
+            target = LabelMap(read_label_map(label, size, own, self.names), self.names)
+        else:
+            target = SaliencyMap(read_saliency(label, size))
+        return target
 
 
 def open_labelled(
     root: Path, task: Task, *, names: Sequence[str] | None = None, layout: str = "auto", split: str | None = None
 ) -> LabelledFolder:
-    """Find the pairs of a folder that have labels of a task.
+    """Find the pairs of a folder that have labels of a task; all pairs, without a target, when the task is none.
 
     Args:
-        root: as `find_pairs` takes it. Boxes are YOLO text in labels/ with a classes.txt; label maps are images of
-            class values in semantic/, Label/, Segmentation_labels/ or masks/; saliency masks are images in saliency/,
-            GT/ or masks/.
-        task: not none.
+        root: as `find_pairs` takes it. Boxes are YOLO text or VOC XML, label maps images of class indices in semantic/,
+            Segmentation_labels/, Label/ or masks/, saliency masks images in saliency/, GT/ or masks/.
+        task: what the labels are for.
         names: classes of the targets; None: M3FD's for boxes, FMB's for label maps. Others are left out (boxes) or
             ignored (pixels).
         layout: as of `find_pairs`.
-        split: as of `find_pairs`.
+        split: "train", "val" or "test": the folder of that name, val else a part of train; M3FD's released scene-wise
+            split; else the rule of `split_names`. None: all.
 
     Raises PairError, with the remedy, when there are no pairs, no labels of the task, or no class names.
     """
-    wanted = tuple(names or {Task.DETECTION: M3FD_CLASSES, Task.SEGMENTATION: SEMANTIC_CLASSES}.get(task, ()))
-    if not root.is_dir():
-        raise PairError(f"{root}: no such folder. Remedy: check the path")
-    pairs = find_pairs(root, layout, split)
-    files: dict[str, Path] = {}
-    own: tuple[str, ...] | None = None
-    for source in locate(root, layout, split):
-        below = {p.name.casefold(): p for p in source.visible.parent.iterdir() if p.is_dir()}
-        folder = next((below[name] for name in _FOLDERS[task] if name in below), None)
-        prefix = f"{source.split}/" if source.split and split is None else ""
-        files |= {prefix + stem: path for stem, path in label_files(folder).items()}
-        own = own or class_names(source) or _stated_classes(source.visible.parent) or _BY_LAYOUT.get(source.layout)
-        if task is Task.SEGMENTATION:
-            own = _stated_classes(source.visible.parent) or own
-    found = ((i, _label_of(entry, files)) for i, entry in enumerate(pairs.entries))
-    labelled = tuple((i, path) for i, path in found if path is not None)
-    if not labelled:
-        raise PairError(f"{root}: no labels for {task.value}. Remedy: put them into {' or '.join(_FOLDERS[task])}/")
-    if own is None and task is not Task.SALIENCY:
-        raise PairError(f"{root}: no classes.txt. Remedy: write one class name a line, in the order of the indices")
-    return LabelledFolder(task, wanted, tuple(own or ()), pairs, labelled)
+    if split is not None and split not in SHARES:
+        raise PairError(f"unknown split {split!r}. Remedy: choose one of {', '.join(SHARES)}")
+    pairs, sources = find_pairs(root, layout), locate(root, layout)
+    wanted = () if task in (Task.NONE, Task.SALIENCY) else tuple(names or _DEFAULT_NAMES[task])
+    chosen = _chosen(pairs, sources, split)
+    if task is Task.NONE:
+        items = [_Item(i, None, ()) for i in chosen]
+    else:
+        items = _labelled(pairs, chosen, {source.visible: _labels(source, task) for source in sources})
+        if not items:
+            places = " or ".join(f"{name}/" for name in _FOLDERS[task])
+            raise PairError(f"{root}: no labels for {task.value}. Remedy: put them into {places} beside the images")
+        _check_names(root, items, wanted)
+    if not items:
+        raise PairError(f"{root}: its {split} part is empty. Remedy: use more images, or split=None")
+    return LabelledFolder(task, wanted, pairs, tuple(items))
+
+
+def _labelled(pairs: PairFolder, chosen: list[int], labels: dict[Path, _Labels]) -> list[_Item]:
+    items = []
+    for index in chosen:
+        entry = pairs.entries[index]
+        found = labels[entry.visible if pairs.layout == "clip" else entry.visible.parent]
+        if label := _label_of(entry, found.files):
+            items.append(_Item(index, label, found.own))
+    return items
 
 
 def _label_of(entry: PairEntry, files: dict[str, Path]) -> Path | None:
-    prefix = entry.name[: entry.name.rfind("/") + 1]
-    stems = (entry.name, prefix + entry.infrared.stem, prefix + entry.visible.stem)
+    stems = (entry.infrared.stem, entry.visible.stem, entry.name.rpartition("/")[2])
     return next((files[stem] for stem in stems if stem in files), None)
 
 
-def _read_mask(path: Path, size: tuple[int, int]) -> NDArray[np.uint8]:
-    mask = read_raw(path)
-    mask = to_gray(mask) if mask.ndim == 3 else mask
-    if mask.shape != size or mask.dtype != np.uint8:
-        found = f"is {mask.shape} {mask.dtype}, its visible image {size}"
-        raise PairError(f"{path}: {found}. Remedy: one 8-bit value for each pixel")
-    return np.asarray(mask, np.uint8)
+def _labels(source: PairSource, task: Task) -> _Labels:
+    below = {path.name.casefold(): path for path in source.root.iterdir() if path.is_dir()}
+    for name in _FOLDERS[task]:
+        files = label_files(below.get(name))
+        files = {stem: path for stem, path in files.items() if path.suffix.lower() in _SUFFIXES[task]}
+        if files and not (task is Task.SALIENCY and (below[name] / "classes.txt").exists()):
+            return _Labels(files, () if task is Task.SALIENCY else _own_names(source, below[name], task, files))
+    return _Labels({}, ())
 
 
-def _renamed(mask: NDArray[np.uint8], path: Path, own: Sequence[str], names: Sequence[str]) -> NDArray[np.uint8]:
-    """Values of the folder's classes -> indices into `names`; classes that are not there are ignored."""
-    table = np.full(256, IGNORED, np.uint8)
-    for value, name in enumerate(own):
-        index = class_index(name, names)
-        table[value] = IGNORED if index is None else index
-    unknown = sorted({int(value) for value in np.unique(mask) if value >= len(own) and value != IGNORED})
-    if unknown:
-        raise PairError(f"{path}: holds value {unknown[0]}, expected 0..{len(own) - 1} ({', '.join(own[:3])} ...)")
-    return table[mask]
+def _own_names(source: PairSource, folder: Path, task: Task, files: dict[str, Path]) -> tuple[str, ...]:
+    """Classes of a label folder. Raises PairError when nothing says them."""
+    kind = folder.name.casefold()
+    if kind == "semantic" and (stated := _stated_classes(source.root)):
+        return stated
+    if names := class_names(source):
+        return names
+    if task is Task.SEGMENTATION and kind in _MASK_CLASSES:
+        return _MASK_CLASSES[kind]
+    if task is Task.DETECTION and source.layout in _BOX_CLASSES:
+        return _BOX_CLASSES[source.layout]
+    if all(path.suffix.lower() == ".xml" for path in files.values()):
+        return tuple(sorted({item.name for path in files.values() for item in voc_objects(path)}))
+    raise PairError(f"{source.root}: no classes.txt. Remedy: write one class name a line, in the order of the indices")
+
+
+def _check_names(root: Path, items: list[_Item], wanted: tuple[str, ...]) -> None:
+    own = {name for item in items for name in item.own}
+    if wanted and own and not _indices(tuple(own), wanted):
+        some = ", ".join(sorted(own)[:5])
+        raise PairError(f"{root}: none of its classes ({some}) is wanted. Remedy: name one of them, or rename it")
+
+
+def _indices(own: Sequence[str], names: Sequence[str]) -> set[int]:
+    return {index for name in own if (index := class_index(name, names)) is not None}
+
+
+def _chosen(pairs: PairFolder, sources: list[PairSource], split: str | None) -> list[int]:
+    """Indices of the pairs of a split."""
+    entries = pairs.entries
+    if split is None:
+        return list(range(len(entries)))
+    folders = {source.visible: source.split for source in sources if source.split}
+    if not folders:
+        names = [entry.name for entry in entries]
+        parts = (m3fd_parts(names) if pairs.layout == "m3fd" else None) or split_names(names)
+        return [i for i, name in enumerate(names) if parts[name] == split]
+    inside = [folders[entry.visible.parent] for entry in entries]
+    if "val" not in inside:
+        train = split_names(entry.name for entry, part in zip(entries, inside, strict=True) if part == "train")
+        inside = ["val" if train.get(e.name) == "val" else part for e, part in zip(entries, inside, strict=True)]
+    return [i for i, part in enumerate(inside) if part == split]
+
+
+def _infrared_8bit(pair: FramePair, path: Path) -> NDArray[np.uint8]:
+    """(H, W) on the visible image's pixels; 16-bit and float ones by this image's own percentiles."""
+    try:
+        normalized = ThermalRange().normalize(pair.infrared)
+    except ValueError as error:
+        raise PairError(f"{path}: {error}. Remedy: leave it out") from error
+    infrared = register(normalized, (pair.visible.shape[0], pair.visible.shape[1]), ())
+    return np.rint(infrared * 255).astype(np.uint8)
 
 
 def _stated_classes(folder: Path) -> tuple[str, ...] | None:

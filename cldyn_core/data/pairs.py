@@ -43,8 +43,11 @@ LAYOUTS = (
     Layout(("vt5000",), "t", "rgb"),
     Layout(("plain", "fmb"), "infrared", "visible"),
     Layout(("plain", "msrs"), "ir", "vi"),
+    Layout(("roadscene",), "cropinfrared", "crop_lr_visible"),
 )
-LAYOUT_NAMES = ("auto", "plain", "m3fd", "fmb", "vt5000", "msrs", "clip")
+SIDES_FIRST = Layout(("llvip",), "infrared", "visible")
+"""The one that has its split folders inside the sides, and all labels together."""
+LAYOUT_NAMES = ("auto", "plain", "m3fd", "fmb", "vt5000", "msrs", "llvip", "roadscene", "clip")
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,11 @@ class PairSource:
     infrared: Path
     visible: Path
     labels: Path | None = None
+
+    @property
+    def root(self) -> Path:
+        """The folder that holds the sides, and the labels beside them."""
+        return self.visible.parent.parent if self.layout in SIDES_FIRST.names else self.visible.parent
 
     @property
     def is_clip(self) -> bool:
@@ -120,7 +128,8 @@ def find_pairs(folder: Path, layout: str = "auto", split: str | None = None) -> 
 
     Args:
         folder: `Ir/ Vis/` (M3FD), `{train,test}/{Infrared,Visible,Label}` (FMB), `{Train,Test}/{T,RGB,GT}` (VT5000),
-            `{train,test}/{ir,vi}` (MSRS), plain `infrared/ visible/` or `ir/ vi/`, or a clip `ir.mp4` + `vi.mp4`;
+            `{train,test}/{ir,vi}` (MSRS), `{infrared,visible}/{train,test}` (LLVIP), `cropinfrared/ crop_LR_visible/`
+            (RoadScene), plain `infrared/ visible/` or `ir/ vi/`, or a clip `ir.mp4` + `vi.mp4`;
             labels or masks beside them are optional.
         layout: one of LAYOUT_NAMES.
         split: "train", "test", ... None: every split there is, names then start with `<split>/`.
@@ -167,6 +176,12 @@ def locate(folder: Path, layout: str = "auto", split: str | None = None) -> list
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "does not exist"
         raise PairError(f"{folder}: {what}. Remedy: name a folder of pairs")
+    if sides_first := _sides_first(folder, layout):
+        if split is None:
+            return sides_first
+        if found := [source for source in sides_first if source.split == split.casefold()]:
+            return found
+        raise PairError(_nothing_found(folder, layout, split, [source.split for source in sides_first]))
     if split is None and (source := _source(folder, layout, "")):
         return [source]
     splits: dict[str, Path] = {}
@@ -199,7 +214,7 @@ def label_files(folder: Path | None) -> dict[str, Path]:
 
 def class_names(source: PairSource) -> tuple[str, ...] | None:
     """The lines of the classes.txt among the labels or beside the images; None without one. Raises PairError."""
-    for folder in filter(None, (source.labels, source.infrared.parent)):
+    for folder in filter(None, (source.labels, source.root)):
         if (path := folder / "classes.txt").is_file():
             try:
                 lines = path.read_text(encoding="utf-8-sig").splitlines()
@@ -235,8 +250,19 @@ def _source(root: Path, layout: str, split: str) -> PairSource | None:
     return None
 
 
+def _sides_first(root: Path, layout: str) -> list[PairSource]:
+    folders = _subfolders(root)
+    infrared, visible = folders.get(SIDES_FIRST.infrared), folders.get(SIDES_FIRST.visible)
+    if layout not in ("auto", *SIDES_FIRST.names) or infrared is None or visible is None:
+        return []
+    left, right = ({_split_name(p.name): p for p in _subfolders(side).values()} for side in (infrared, visible))
+    labels = next((folders[n] for n in LABEL_FOLDERS if n in folders), None)
+    splits = sorted((left.keys() & right.keys()) - {""})
+    return [PairSource(SIDES_FIRST.names[0], split, left[split], right[split], labels) for split in splits]
+
+
 def _nothing_found(folder: Path, layout: str, split: str | None, splits: list[str]) -> str:
-    known = [f"{x.infrared}/ + {x.visible}/" for x in LAYOUTS if layout in ("auto", *x.names)]
+    known = [f"{x.infrared}/ + {x.visible}/" for x in (*LAYOUTS, SIDES_FIRST) if layout in ("auto", *x.names)]
     expected = " or ".join(known + (["ir.mp4 + vi.mp4"] if layout in ("auto", "clip") else []))
     if split is not None:
         expected += f" below a split folder {split!r} (splits found: {', '.join(splits) or 'none'})"

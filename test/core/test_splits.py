@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from shared_data import SHARED
 
 from cldyn_core.data.images import PairError
 from cldyn_core.data.splits import m3fd_parts, split_names
+from cldyn_core.data.splits_m3fd import build_split, find_scenes, read_boxes
 
 M3FD = [f"{number:05d}" for number in range(4200)]
 
@@ -46,3 +48,26 @@ def test_the_rule_cuts_three_runs_whatever_the_order(numbers: set[int]) -> None:
     order = ["train", "val", "test"]
     ranks = [order.index(parts[f"frame{number}"]) for number in sorted(numbers)]
     assert ranks == sorted(ranks) and ranks[0] == 0
+
+
+@pytest.mark.skipif(SHARED is None, reason="no M3FD annotations on this machine")
+def test_no_scene_of_the_first_frames_is_in_two_parts() -> None:
+    assert SHARED is not None
+    boxes = read_boxes(SHARED / "data/m3fd_annotations/boxes_4200.json")
+    parts = m3fd_parts(M3FD) or {}
+    for scene in find_scenes({number: found for number, found in boxes.items() if number < 600}):
+        assert len({parts[f"{number:05d}"] for number in scene}) == 1
+
+
+def test_scenes_are_found_by_boxes(tmp_path: Path) -> None:
+    street = [["Car", [10 * i, 50, 40, 30]] for i in range(0, 20, 5)]
+    moved = [[name, [x + 4, *rest]] for name, (x, *rest) in street]
+    source = tmp_path / "boxes.json"
+    source.write_text(
+        json.dumps({"00000": street, "00001": moved, "00002": [["People", [500, 100, 20, 60]]], "00009": street})
+    )
+    assert find_scenes(read_boxes(source)) == [[0, 1, 9], [2]]
+    assert [number for first, last, _ in build_split(source) for number in range(first, last + 1)] == [0, 1, 2, 9]
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(PairError, match="holds no annotation"):
+        read_boxes(tmp_path / "empty")
