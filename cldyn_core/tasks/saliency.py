@@ -21,7 +21,10 @@ _STRIDE = 32
 
 
 class SaliencyNetwork(TaskNetwork):
-    """CTDNet-18, or its sibling of half the width. Images are extended to multiples of 32 by repeating their border."""
+    """CTDNet-18, or its sibling of half the width. Images are extended to multiples of 32 by repeating their border.
+
+    In training mode a batch has at least 2 images, else ValueError.
+    """
 
     task = Task.SALIENCY
     kind = "saliency"
@@ -61,6 +64,8 @@ class SaliencyNetwork(TaskNetwork):
 
     def _run(self, image: Tensor) -> Saliency:
         """Logits cropped to the image."""
+        if self.module.training and len(image) < 2:  # BatchNorm of the global mean: one value per channel and image
+            raise ValueError("CTDNet trains on batches of at least 2 images")
         height, width = image.shape[2:]
         mean, std = (image.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
         padding = (0, -width % _STRIDE, 0, -height % _STRIDE)

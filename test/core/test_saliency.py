@@ -46,8 +46,9 @@ def test_names_shapes_and_outputs_of_the_reference() -> None:
     found = {"feature": seen.feature, "mask": seen.mask, "edge": seen.edge}
     found |= dict(zip(("p12x", "p1", "p12", "p11"), seen.side, strict=True))
     for name, value in found.items():
-        scale = float(golden[name].abs().max())
-        torch.testing.assert_close(value, golden[name], rtol=0, atol=5e-5 * max(1.0, scale), msg=name)
+        # Convolutions of another backend differ by 2.6e-4 of the magnitude, as far as the recording is from float64.
+        tolerance = 5e-4 * float(golden[name].abs().max())
+        torch.testing.assert_close(value, golden[name], rtol=0, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}")
 
 
 def formula(name: str, value: torch.Tensor, s: torch.Tensor) -> torch.Tensor:
@@ -79,6 +80,37 @@ def test_each_image_has_its_own_loss_and_reaches_the_image() -> None:
     assert seen.feature.shape == (2, 32, 16, 16)
     seen.losses[0].backward()
     assert image.grad is not None and image.grad[0].abs().sum() > 0 and image.grad[1].abs().sum() == 0
+
+
+def test_feature_and_loss_are_the_published_ones() -> None:
+    saliency, target = network(), square(32, 64)
+    image = torch.rand(1, 3, 32, 64, generator=torch.Generator().manual_seed(2))
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ((124.55, 118.90, 102.94), (56.77, 55.97, 57.50)))
+    with torch.no_grad():
+        seen, found = saliency.module((255 * image - mean) / std), saliency.observe(image, [target])
+    torch.testing.assert_close(found.feature, seen.feature, rtol=0, atol=1e-3 * float(seen.feature.abs().max()))
+    truth = target.values / 255.0
+
+    def likelihood_loss(logits: torch.Tensor, wanted: np.ndarray) -> float:
+        p = 1 / (1 + np.exp(-logits[0, 0].double().numpy()))
+        return float(-np.log(np.where(wanted > 0.5, p, 1 - p)).mean())
+
+    def region_loss(logits: torch.Tensor) -> float:
+        p = 1 / (1 + np.exp(-logits[0, 0].double().numpy()))
+        both = (p * truth).sum()
+        return 1 - (both + 1) / (p.sum() + truth.sum() - both + 1) + 0.6 * likelihood_loss(logits, truth)
+
+    edge = edge_of(torch.from_numpy(truth)[None, None])[0, 0].numpy()
+    expected = region_loss(seen.mask) + likelihood_loss(seen.edge, edge)
+    expected += sum(region_loss(logits) / 2**k for k, logits in enumerate(seen.side, start=1))
+    assert found.losses.item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_training_on_one_image_is_refused() -> None:
+    saliency = network()
+    saliency.module.train()
+    with pytest.raises(ValueError, match="at least 2 images"):
+        saliency.losses(torch.rand(1, 3, 64, 64), [square(64, 64)])
 
 
 def test_the_edge_surrounds_the_mask() -> None:
