@@ -25,7 +25,7 @@ from cldyn_core.color import ycbcr_to_rgb
 from cldyn_core.data.synthetic import CONDITIONS, SEMANTIC_CLASSES, SceneConfig, render_frame
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
-from cldyn_core.types import M3FD_CLASSES, Detections, LabelledPair, LabelMap, SaliencyMap, Task, as_batch
+from cldyn_core.types import M3FD_CLASSES, Detections, LabelledPair, LabelMap, SaliencyMap, Task, as_pair_batch
 
 NETWORKS = {Task.DETECTION: "yolov5n", Task.SEGMENTATION: "segformer-b0", Task.SALIENCY: "ctdnet-small"}
 
@@ -86,8 +86,7 @@ def transcribed_step(loop: ClosedLoop, step: int) -> None:
     model, rows = loop.model, []
     for index, (task, network) in enumerate(loop.networks.items()):
         pairs = loop._draw(task, step, index)
-        visible = torch.cat([as_batch(pair.visible) for pair in pairs])
-        infrared = torch.cat([as_batch(pair.infrared) for pair in pairs])
+        visible, infrared = as_pair_batch(pairs)
         targets = [pair.target for pair in pairs]
         with torch.no_grad():
             first = model.first_pass(visible, infrared).rgb.clamp(0, 1)

@@ -79,8 +79,8 @@ def write_tensors(
         "architecture": dict(architecture),
         "record": dict(record),
     }
-    _write_whole(path, content)
-    _write_whole(manifest_path(path), (json.dumps(manifest, indent=2) + "\n").encode())
+    write_whole(path, content)
+    write_whole(manifest_path(path), (json.dumps(manifest, indent=2) + "\n").encode())
 
 
 def check_target(path: Path | str) -> Path:
@@ -163,7 +163,8 @@ def _refuse_pickle(path: Path, content: bytes) -> None:
         )
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file so that it is complete or, after an interruption, the old one."""
     partial = path.with_name(path.name + ".part")
     partial.write_bytes(content)
     partial.replace(path)

@@ -95,10 +95,7 @@ class CLDyN(nn.Module):
 
     def fuse(self, begun: Beginning) -> FusionResult:
         """Finish the first (uncompensated) pass."""
-        x_ir, x_vi = begun.infrared, begun.visible
-        for i in range(1, self.vfn.depth):
-            x_ir, x_vi = self.vfn.encoder_ir.block(i, x_ir), self.vfn.encoder_vi.block(i, x_vi)
-        return _recolor(self.vfn.reconstruct(x_ir, x_vi), begun.ycbcr)
+        return _recolor(self.vfn.finish(begun.infrared, begun.visible), begun.ycbcr)
 
     def compensate(self, begun: Beginning, task_feature: Tensor, noise: Tensor | None = None) -> FusionResult:
         """Finish the compensated pass. noise: of `draw_noise`, for training; None: drawn by each block."""

@@ -5,7 +5,7 @@ Arrays on the host are NumPy, images HWC; tensors inside the network are (B, C, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -194,6 +194,12 @@ class StepResult:
     """Milliseconds by stage, in order: prepare, first_pass, requirement, compensate, task, finish (those that ran)."""
     error: str = ""
     """Why the loop was opened for this frame (the task network failed), else empty."""
+
+
+def as_pair_batch(pairs: Sequence[LabelledPair], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
+    """Pairs of one size -> visible (B, 3, H, W) and infrared (B, 1, H, W), float32 in [0, 1]."""
+    visible = torch.cat([as_batch(pair.visible, device) for pair in pairs])
+    return visible, torch.cat([as_batch(pair.infrared, device) for pair in pairs])
 
 
 def as_batch(image: NDArray[np.uint8], device: torch.device | str = "cpu") -> Tensor:

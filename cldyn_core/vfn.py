@@ -121,9 +121,13 @@ class VFN(nn.Module):
 
     def forward(self, infrared: Tensor, luma: Tensor) -> Tensor:
         """Fuse infrared and visible luma, both (B, 1, H, W) in [0, 1] -> (B, 1, H, W) in [0, 1]."""
-        for i in range(self.depth):
-            infrared, luma = self.encoder_ir.block(i, infrared), self.encoder_vi.block(i, luma)
-        return self.reconstruct(infrared, luma)
+        return self.finish(self.encoder_ir.block(0, infrared), self.encoder_vi.block(0, luma))
+
+    def finish(self, infrared: Tensor, visible: Tensor) -> Tensor:
+        """Two outputs (B, 8, H, W) of encoder block 0 -> fused luma (B, 1, H, W) in [0, 1]."""
+        for i in range(1, self.depth):
+            infrared, visible = self.encoder_ir.block(i, infrared), self.encoder_vi.block(i, visible)
+        return self.reconstruct(infrared, visible)
 
     def reconstruct(self, infrared: Tensor, visible: Tensor) -> Tensor:
         """Two encoded (B, 8, H, W) features -> fused luma (B, 1, H, W) in [0, 1]."""

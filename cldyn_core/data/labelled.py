@@ -14,17 +14,17 @@ from cldyn_core.data.images import PairError
 from cldyn_core.data.labels import class_index, read_label_map, read_saliency, read_voc, read_yolo, voc_objects
 from cldyn_core.data.pairs import (
     IMAGE_SUFFIXES,
-    PairEntry,
     PairFolder,
     PairSource,
     class_names,
     find_pairs,
     label_files,
+    label_of,
     locate,
 )
 from cldyn_core.data.splits import SHARES, m3fd_parts, split_names
 from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
-from cldyn_core.engine.prepare import register
+from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.types import (
     M3FD_CLASSES,
@@ -97,7 +97,7 @@ class LabelledFolder:
         size = (pair.visible.shape[0], pair.visible.shape[1])
         target = None if item.label is None else self._target(item.label, item.own, size)
         name = f"{self.pairs.folder.name}/{entry.name}"
-        return LabelledPair(pair.visible, _infrared_8bit(pair, entry.infrared), target, name)
+        return LabelledPair(pair.visible, _infrared(pair, entry.infrared), target, name)
 
     def _target(self, label: Path, own: tuple[str, ...], size: tuple[int, int]) -> TaskOutput:
         target: TaskTarget
@@ -153,14 +153,10 @@ def _labelled(pairs: PairFolder, chosen: list[int], labels: dict[Path, _Labels])
     for index in chosen:
         entry = pairs.entries[index]
         found = labels[entry.visible if pairs.layout == "clip" else entry.visible.parent]
-        if label := _label_of(entry, found.files):
+        name = entry.name.rpartition("/")[2]
+        if label := label_of(found.files, name, entry.infrared, entry.visible):
             items.append(_Item(index, label, found.own))
     return items
-
-
-def _label_of(entry: PairEntry, files: dict[str, Path]) -> Path | None:
-    stems = (entry.infrared.stem, entry.visible.stem, entry.name.rpartition("/")[2])
-    return next((files[stem] for stem in stems if stem in files), None)
 
 
 def _labels(source: PairSource, task: Task) -> _Labels:
@@ -217,14 +213,12 @@ def _chosen(pairs: PairFolder, sources: list[PairSource], split: str | None) -> 
     return [i for i, part in enumerate(inside) if part == split]
 
 
-def _infrared_8bit(pair: FramePair, path: Path) -> NDArray[np.uint8]:
+def _infrared(pair: FramePair, path: Path) -> NDArray[np.uint8]:
     """(H, W) on the visible image's pixels; 16-bit and float ones by this image's own percentiles."""
     try:
-        normalized = ThermalRange().normalize(pair.infrared)
+        return infrared_8bit(pair, ThermalRange())
     except ValueError as error:
         raise PairError(f"{path}: {error}. Remedy: leave it out") from error
-    infrared = register(normalized, (pair.visible.shape[0], pair.visible.shape[1]), ())
-    return np.rint(infrared * 255).astype(np.uint8)
 
 
 def _stated_classes(folder: Path) -> tuple[str, ...] | None:

@@ -38,10 +38,6 @@ def _canonical(name: str) -> str:
     return SAME.get(name.casefold(), name).casefold()
 
 
-def _common(name: str) -> str:
-    return SAME.get(name.casefold(), name).casefold()
-
-
 def read_yolo(
     path: Path, size: tuple[int, int], names: Sequence[str], known: Sequence[str] = M3FD_CLASSES
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,8 +153,7 @@ def find_pairs(folder: Path, layout: str = "auto", split: str | None = None) -> 
         prefix = f"{source.split}/" if source.split and split is None else ""
         labels = label_files(source.labels)
         for name, infrared, visible in matching.pairs:
-            label = labels.get(infrared.stem) or labels.get(visible.stem) or labels.get(name)
-            entries.append(PairEntry(prefix + name, infrared, visible, label))
+            entries.append(PairEntry(prefix + name, infrared, visible, label_of(labels, name, infrared, visible)))
         only_infrared += matching.only_infrared
         only_visible += matching.only_visible
     if not entries:
@@ -210,6 +209,11 @@ def label_files(folder: Path | None) -> dict[str, Path]:
         return {}
     files = [path for path in _files(folder, IMAGE_SUFFIXES | LABEL_SUFFIXES) if path.name != "classes.txt"]
     return {path.stem: path for path in sorted(files, key=lambda path: path.suffix.lower() == ".txt")}
+
+
+def label_of(labels: Mapping[str, Path], name: str, infrared: Path, visible: Path) -> Path | None:
+    """The label of a pair: of the infrared file's stem, else the visible one's, else the pair's name."""
+    return labels.get(infrared.stem) or labels.get(visible.stem) or labels.get(name)
 
 
 def class_names(source: PairSource) -> tuple[str, ...] | None:

@@ -19,7 +19,7 @@ from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.prepare import homography_fault, prepare
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.model import CLDyN
+from cldyn_core.model import Beginning, CLDyN
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, FramePair, FusionResult, LoopMode, StepResult, Task, TaskOutput
 
@@ -118,12 +118,13 @@ class FusionEngine:
         clock = _StageClock(self._device)
         visible, infrared = prepare(pair, thermal, settings, self._device)
         clock.lap("prepare")
-        fused = self._model.first_pass(visible, infrared)
+        begun = self._model.begin(visible, infrared)
+        fused = self._model.fuse(begun)
         clock.lap("first_pass")
         output, error = None, ""
         if network is not None:
             try:
-                fused, output = self._close_loop(network, settings.loop_mode, visible, infrared, fused, clock)
+                fused, output = self._close_loop(network, settings.loop_mode, begun, fused, clock)
             except Exception as fault:  # whatever a task network does, the fused image goes out
                 error = f"{settings.task.value}: {type(fault).__name__}: {fault}"
         image = to_image(fused.rgb)
@@ -139,8 +140,7 @@ class FusionEngine:
         self,
         network: TaskNetwork,
         mode: LoopMode,
-        visible: Tensor,
-        infrared: Tensor,
+        begun: Beginning,
         first: FusionResult,
         clock: _StageClock,
     ) -> tuple[FusionResult, TaskOutput]:
@@ -148,7 +148,7 @@ class FusionEngine:
         if mode is LoopMode.EXACT:
             requirement = network.feature(first.rgb.clamp(0.0, 1.0))
             clock.lap("requirement")
-            fused = self._model.compensated_pass(visible, infrared, requirement)
+            fused = self._model.compensate(begun, requirement)
             clock.lap("compensate")
         output = network.predict(fused.rgb.clamp(0.0, 1.0))[0]
         clock.lap("task")

@@ -49,6 +49,12 @@ def register(infrared: NDArray[Any], size: tuple[int, int], homography: tuple[fl
     return cv2.resize(infrared, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
 
 
+def infrared_8bit(pair: FramePair, thermal: ThermalRange) -> NDArray[np.uint8]:
+    """The infrared image on the visible one's pixels, (H, W) uint8, as the trainings keep it."""
+    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
+    return np.rint(infrared * 255).astype(np.uint8)
+
+
 def homography_fault(values: tuple[float, ...]) -> str:
     """Why these values are no homography; "" when they are one, or none are given."""
     if not values:

@@ -33,6 +33,12 @@ def weights_setting(task: Task, settings: EngineSettings) -> str:
     return getattr(settings, _WEIGHTS[task][0]) if task in _WEIGHTS else ""
 
 
+def with_weights(task: Task, weights: str) -> EngineSettings:
+    """Settings that name the weights of a task (not none)."""
+    changed: dict[str, Any] = {_WEIGHTS[task][0]: weights}
+    return EngineSettings(**changed)
+
+
 def explain(task: Task, settings: EngineSettings | None = None) -> str:
     """Why `task` cannot be selected on this machine with (the weights of) these settings; "" when it can.
 
@@ -141,4 +147,5 @@ __all__ = [
     "load_network",
     "save_network",
     "weights_setting",
+    "with_weights",
 ]

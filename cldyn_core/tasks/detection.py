@@ -14,13 +14,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.images import pad_to_stride
 from cldyn_core.types import M3FD_CLASSES, Detections, EngineSettings, Task
 
-_STRIDE = 32
 _FAMILIES = ("yolov5", "yolov8", "yolo11", "yolo12")  # in ultralytics' own package
 _LOSS_GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # ultralytics' own defaults
 _MAX_DETECTIONS = 300
@@ -62,7 +61,7 @@ class Detector(TaskNetwork):
         """Output of the last C3's output convolution, (B, C, ceil(H/32), ceil(W/32)); C = 256 for YOLOv5n, 512 for
         YOLOv5s.
         """
-        return self._raw_pass(_pad_to_stride(image))[0]
+        return self._raw_pass(_pad(image))[0]
 
     def losses(self, image: Tensor, targets: Sequence[Detections]) -> Tensor:
         """Box, class and DFL loss of ultralytics; classes that an image was not annotated for are not punished."""
@@ -70,7 +69,7 @@ class Detector(TaskNetwork):
 
     def observe(self, image: Tensor, targets: Sequence[Detections]) -> Observation:
         """Feature and losses from one pass."""
-        padded = _pad_to_stride(image)
+        padded = _pad(image)
         feature, predictions = self._raw_pass(padded)
         criterion, size = self._loss_class(self.module), (padded.shape[2], padded.shape[3])
         losses = [_loss(criterion, _excused(_one(predictions, i), t), t, size) for i, t in enumerate(targets)]
@@ -80,7 +79,7 @@ class Detector(TaskNetwork):
     def predict(self, image: Tensor) -> list[Detections]:  # type: ignore[override]
         """Boxes above the confidence, after per-class non-maximum suppression, clipped to the image."""
         height, width = image.shape[2:]
-        raw = self._pass(_pad_to_stride(image), decode=True)
+        raw = self._pass(_pad(image), decode=True)
         kept = self._non_max_suppression(raw, self.confidence, self.iou, max_det=_MAX_DETECTIONS, nc=len(self.names))
         limits = torch.tensor([width, height, width, height], device=image.device)
         return [self._to_detections(rows, limits) for rows in kept]
@@ -151,9 +150,8 @@ def _loss(criterion: Any, predictions: dict[str, Any], target: Detections, size:
     return criterion(predictions, batch)[0].sum()
 
 
-def _pad_to_stride(image: Tensor) -> Tensor:
-    height, width = image.shape[2:]
-    return F.pad(image, (0, -width % _STRIDE, 0, -height % _STRIDE), value=114 / 255)
+def _pad(image: Tensor) -> Tensor:
+    return pad_to_stride(image, value=114 / 255)
 
 
 def _corners_to_center(boxes: np.ndarray) -> np.ndarray:

@@ -11,13 +11,12 @@ from torch import Tensor, nn
 
 from cldyn_core.tasks.base import Observation, TaskNetwork
 from cldyn_core.tasks.ctdnet import CTDNet, Saliency
+from cldyn_core.tasks.images import normalize, pad_to_stride
 from cldyn_core.types import SaliencyMap, Task
 
 _WIDTHS = {"ctdnet-small": 32, "ctdnet18": 64}
-_MEAN = (124.55 / 255, 118.90 / 255, 102.94 / 255)
-_STD = (56.77 / 255, 55.97 / 255, 57.50 / 255)
+_MEAN, _STD = (124.55, 118.90, 102.94), (56.77, 55.97, 57.50)  # RGB, of values in 0..255
 _SIDE_WEIGHTS = (1 / 2, 1 / 4, 1 / 8, 1 / 16)
-_STRIDE = 32
 
 
 class SaliencyNetwork(TaskNetwork):
@@ -67,9 +66,7 @@ class SaliencyNetwork(TaskNetwork):
         if self.module.training and len(image) < 2:  # BatchNorm of the global mean: one value per channel and image
             raise ValueError("CTDNet trains on batches of at least 2 images")
         height, width = image.shape[2:]
-        mean, std = (image.new_tensor(values)[:, None, None] for values in (_MEAN, _STD))
-        padding = (0, -width % _STRIDE, 0, -height % _STRIDE)
-        seen: Saliency = self.module(F.pad((image - mean) / std, padding, mode="replicate"))
+        seen: Saliency = self.module(pad_to_stride(normalize(image, _MEAN, _STD), mode="replicate"))
         mask, edge, *side = (x[:, :, :height, :width] for x in (seen.mask, seen.edge, *seen.side))
         return replace(seen, mask=mask, edge=edge, side=(side[0], side[1], side[2], side[3]))
 

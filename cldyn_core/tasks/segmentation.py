@@ -5,10 +5,7 @@ transformers is imported when a network is built, never with the package; nothin
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -17,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.images import normalize, pad_to_stride
+from cldyn_core.tasks.packages import import_transformers, missing_packages
 from cldyn_core.types import IGNORED, LabelMap, Task
 
-_STRIDE = 32
 _MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # RGB, of values in 0..255
 _SMALL, _LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
 _MODELS: dict[str, dict[str, Any]] = {  # SegFormer (NeurIPS 2021), table 6: stages of the MiT, width of the decoder
@@ -80,42 +78,10 @@ class Segmenter(TaskNetwork):
     def _forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Feature, and logits (B, classes, H, W)."""
         height, width = image.shape[2:]
-        padded = F.pad(_normalize(image), (0, -width % _STRIDE, 0, -height % _STRIDE))
+        padded = pad_to_stride(normalize(image, _MEAN, _STD))
         output = self.module(padded, output_hidden_states=True)
         logits = F.interpolate(output.logits, padded.shape[2:], mode="bilinear", align_corners=False)
         return output.hidden_states[-1].flatten(2).transpose(1, 2), logits[..., :height, :width]
-
-
-def import_transformers(*names: str) -> list[Any]:
-    """These attributes of transformers, imported without torchvision.
-
-    transformers imports torchvision where it finds one, for image processors that are not used here; beside a torch of
-    another build it does not import. None in sys.modules makes it look uninstalled.
-    """
-    absent = object()
-    torchvision: Any = sys.modules.get("torchvision", absent)
-    sys.modules["torchvision"] = None  # type: ignore[assignment]
-    try:
-        transformers = import_module("transformers")
-        # Whoever imported transformers before may have had it look, and it remembers.
-        import_module("transformers.utils.import_utils").is_torchvision_available.cache_clear()
-        return [getattr(transformers, name) for name in names]
-    finally:
-        if torchvision is absent:
-            del sys.modules["torchvision"]
-        else:
-            sys.modules["torchvision"] = torchvision
-
-
-def missing_packages(what: str, requirements: dict[str, str]) -> str:
-    """Which of the packages (import name -> requirement) are not installed, with the remedy; "" when all are."""
-    lacking = [requirement for name, requirement in requirements.items() if find_spec(name) is None]
-    return f"{what} needs packages that are not installed: pip install {' '.join(lacking)}" if lacking else ""
-
-
-def _normalize(image: Tensor) -> Tensor:
-    mean, std = (image.new_tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
-    return (255 * image - mean) / std
 
 
 def _cross_entropy(logits: Tensor, targets: Iterable[LabelMap]) -> Tensor:

@@ -14,10 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cldyn_core.tasks.base import Observation, TaskNetwork
-from cldyn_core.tasks.segmentation import import_transformers, missing_packages
+from cldyn_core.tasks.images import STRIDE
+from cldyn_core.tasks.packages import import_transformers, missing_packages
 from cldyn_core.types import Detections, EngineSettings, Task
 
-_STRIDE = 32
 _SMALLEST = 128  # sides of the smallest padded image: it has more anchors (336) than there are queries (300)
 _MAX_DETECTIONS = 300
 _BASIC = {"layer_type": "basic", "hidden_sizes": (64, 128, 256, 512)}
@@ -143,7 +143,7 @@ def _feature(outputs: Any) -> Tensor:
 
 
 def _pad(image: Tensor) -> Tensor:
-    height, width = (max(_SMALLEST, side + -side % _STRIDE) for side in image.shape[2:])
+    height, width = (max(_SMALLEST, side + -side % STRIDE) for side in image.shape[2:])
     return F.pad(image, (0, width - image.shape[3], 0, height - image.shape[2]), value=114 / 255)
 
 

@@ -19,7 +19,8 @@ from cldyn_core.data.pair_views import random_pair_view, shrink_pair
 from cldyn_core.model import Beginning, CLDyN
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.gradients import GradientMethod, combine
-from cldyn_core.types import FusionResult, LabelledPair, Task, as_batch
+from cldyn_core.train.recipes import check_recipe
+from cldyn_core.types import FusionResult, LabelledPair, Task, as_pair_batch
 
 Pairs = Sequence[LabelledPair]
 
@@ -59,11 +60,7 @@ class ClosedLoopTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "size", "selection_stride", "validate_every", "validate_side"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.size % 32:
-            raise ValueError(f"size must be a multiple of 32, not {self.size}")
+        check_recipe(self, "steps", "batch", "size", "selection_stride", "validate_every", "validate_side")
 
 
 class ClosedLoop:
@@ -158,10 +155,8 @@ class ClosedLoop:
     @torch.no_grad()
     def _observe_batch(self, task: Task, pairs: Pairs) -> tuple[Beginning, Tensor, Tensor, list]:
         """The uncompensated pass: its shared beginning, each image's loss, the requirement, the ground truths."""
-        visible = torch.cat([as_batch(pair.visible, self._device) for pair in pairs])
-        infrared = torch.cat([as_batch(pair.infrared, self._device) for pair in pairs])
         targets = [pair.target for pair in pairs]
-        begun = self.model.begin(visible, infrared)
+        begun = self.model.begin(*as_pair_batch(pairs, self._device))
         seen = self.networks[task].observe(self.model.fuse(begun).rgb.clamp(0.0, 1.0), targets)
         feature = seen.feature if self.recipe.closed_loop else torch.zeros_like(seen.feature)
         return begun, seen.losses, feature, targets

@@ -19,13 +19,7 @@ from cldyn_core.train.closed_loop_run import BEST, Progress, run_closed_loop
 from cldyn_core.train.configuration import configure
 from cldyn_core.train.reading import read_pairs
 from cldyn_core.train.run_folder import RunFolder
-from cldyn_core.types import EngineSettings, Task
-
-_WEIGHTS = {
-    Task.DETECTION: "detector_weights",
-    Task.SEGMENTATION: "segmentation_weights",
-    Task.SALIENCY: "saliency_weights",
-}
+from cldyn_core.types import Task
 
 
 @dataclass(frozen=True)
@@ -85,8 +79,7 @@ def _prepare(run: ClosedLoopRun, model: CLDyN, device: torch.device) -> ClosedLo
     sources = {Task.DETECTION: run.detection, Task.SEGMENTATION: run.segmentation, Task.SALIENCY: run.saliency}
     for task, source in sources.items():
         if source.folders:
-            settings = EngineSettings(**{_WEIGHTS[task]: source.weights})  # type: ignore[arg-type]
-            networks[task] = tasks.create(task, settings, device)
+            networks[task] = tasks.create(task, tasks.with_weights(task, source.weights), device)
             train_pairs[task], held_out[task] = read_pairs(source.folders, task, networks[task].names, source.hold_out)
             print(f"{task.value}: {len(train_pairs[task])} pairs, {len(held_out[task])} held out", flush=True)
     return ClosedLoop(model, networks, train_pairs, held_out, run.recipe)

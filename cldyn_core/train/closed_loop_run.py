@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cldyn_core.checkpoint import save_weights
 from cldyn_core.train.closed_loop import ClosedLoop
+from cldyn_core.train.recipes import cosine
 from cldyn_core.train.run_folder import RunFolder
 from cldyn_core.types import Task
 
@@ -70,7 +71,7 @@ def run_closed_loop(
 
 def _step(loop: ClosedLoop, optimizer: torch.optim.Optimizer, step: int) -> dict[str, float]:
     recipe = loop.recipe
-    rate = recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (step - 1) / recipe.steps)))
+    rate = recipe.learning_rate * cosine((step - 1) / recipe.steps, 0.01)
     combined, figures = loop.gradient(step)
     norm = float(combined.norm())
     if not math.isfinite(norm):

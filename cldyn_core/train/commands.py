@@ -16,12 +16,13 @@ from cldyn_core.checkpoint import check_target, load_weights, read_manifest, sav
 from cldyn_core.data.pairs import find_pairs
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.engine import resolve_device
+from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
 from cldyn_core.train import closed_loop_command, task_command
 from cldyn_core.train.arguments import count, share
 from cldyn_core.train.detection_command import add_detection_command
-from cldyn_core.train.reading import hold_out_last, infrared_8bit
+from cldyn_core.train.reading import hold_out_last
 from cldyn_core.train.visual import LumaPair, Progress, VisualTraining, judge_visual, train_visual
 from cldyn_core.types import FramePair
 

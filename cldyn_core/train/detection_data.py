@@ -16,8 +16,9 @@ from cldyn_core.data.pairs import class_names, find_pairs, locate
 from cldyn_core.data.synthetic import CONDITIONS, SceneConfig, render_sequence
 from cldyn_core.data.transforms import Labelled
 from cldyn_core.engine import FusionEngine
+from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.train.reading import hold_out_last, infrared_8bit
+from cldyn_core.train.reading import hold_out_last
 from cldyn_core.types import M3FD_CLASSES, FramePair
 
 Images = tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8]]

@@ -6,13 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from cldyn_core.data.labelled import open_labelled
-from cldyn_core.engine.prepare import register
-from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.types import FramePair, LabelledPair, Task
+from cldyn_core.types import LabelledPair, Task
 
 T = TypeVar("T")
 
@@ -37,9 +32,3 @@ def read_pairs(
         train += kept
         held_out += rest
     return train, held_out
-
-
-def infrared_8bit(pair: FramePair, thermal: ThermalRange) -> NDArray[np.uint8]:
-    """The infrared image on the visible one's pixels, (H, W) uint8."""
-    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
-    return np.rint(infrared * 255).astype(np.uint8)

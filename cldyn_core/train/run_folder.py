@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as to_safetensors
 from torch import Tensor
+
+from cldyn_core.checkpoint import write_whole
 
 STATE = "state.safetensors"
 
@@ -67,10 +69,9 @@ class RunFolder:
 
     def save_state(self, tensors: Mapping[str, Tensor], step: int, values: Mapping[str, float]) -> None:
         """Write all that a later `load_state` needs to go on, whole or not at all."""
-        partial = self.folder / (STATE + ".part")
         meta = {"step": str(step), "values": json.dumps(dict(values))}
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, partial, meta)
-        partial.replace(self.folder / STATE)
+        kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        write_whole(self.folder / STATE, to_safetensors(kept, meta))
 
     def load_state(self) -> tuple[dict[str, Tensor], int, dict[str, float]]:
         """Tensors, step and values of the last `save_state`; later rows of metrics.csv are dropped."""

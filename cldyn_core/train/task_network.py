@@ -14,7 +14,8 @@ from torch import Tensor
 from cldyn_core.data.pair_views import random_pair_view, shrink_pair
 from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.types import LabelledPair, as_batch
+from cldyn_core.train.recipes import check_recipe, cosine
+from cldyn_core.types import LabelledPair, as_pair_batch
 
 Input = Literal["fused", "visible", "infrared"]
 
@@ -37,11 +38,7 @@ class TaskTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "size", "validate_every", "validate_side"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        if self.size % 32:
-            raise ValueError(f"size must be a multiple of 32, not {self.size}")
+        check_recipe(self, "steps", "batch", "size", "validate_every", "validate_side")
 
 
 @dataclass(frozen=True)
@@ -109,10 +106,9 @@ def judge_network(network: TaskNetwork, fusion: CLDyN, pairs: Sequence[LabelledP
 def images(pairs: Sequence[LabelledPair], fusion: CLDyN, given: Input) -> Tensor:
     """What the network is shown of pairs of one size, (B, 3, H, W) in [0, 1]."""
     device = next(fusion.parameters()).device
-    infrared = torch.cat([as_batch(pair.infrared, device) for pair in pairs])
+    visible, infrared = as_pair_batch(pairs, device)
     if given == "infrared":
         return infrared.expand(-1, 3, -1, -1)
-    visible = torch.cat([as_batch(pair.visible, device) for pair in pairs])
     return visible if given == "visible" else fusion.first_pass(visible, infrared).rgb.clamp(0.0, 1.0)
 
 
@@ -122,4 +118,4 @@ def _draw(pairs: Sequence[LabelledPair], recipe: TaskTraining, rng: np.random.Ge
 
 def _schedule(step: int, recipe: TaskTraining) -> float:
     warm = min(1.0, step / max(1, recipe.warmup))
-    return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / recipe.steps)))
+    return warm * cosine(step / recipe.steps, 0.02)

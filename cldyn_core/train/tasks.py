@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cldyn_core.data.transforms import Labelled, random_light, random_view
 from cldyn_core.tasks.detection import Detector
+from cldyn_core.train.recipes import cosine
 from cldyn_core.types import Detections, as_batch
 
 SampleSource = Callable[[np.random.Generator], Labelled]
@@ -138,4 +139,4 @@ def _schedule(step: int, recipe: DetectorTraining) -> float:
     if step <= recipe.warmup:
         return step / recipe.warmup
     progress = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return 0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * progress)))
+    return cosine(progress, 0.02)
