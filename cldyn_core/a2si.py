@@ -20,6 +20,7 @@ from cldyn_core.vfn import CHANNELS, SLOPE
 PROTOTYPE_LENGTH = 16
 """e1 in the paper."""
 _TEMPERATURE = 0.5  # tau of both straight-through estimators
+_PATCH = 5  # pixels that two 3x3 convolutions see
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,6 @@ class Choice:
     plan: BlockPlan
     vectors: Tensor
     """(B, M, 256)."""
-    logits: Tensor
-    """(B, M, 4) cosine of each branch's architecture vector with the configuration prototypes."""
 
 
 class SequenceDescriptor(nn.Module):
@@ -55,8 +54,8 @@ class BasisQuery(nn.Module):
     """The query (B, 256) that the basis vectors are compared with (step 6)."""
 
     training_stride: int
-    """In training the second convolution of the image branch is evaluated at every so many-th pixel of each axis: its
-    mean is estimated from a sample, at a fraction of the cost. 1: exact, as in evaluation.
+    """In training the mean of the image branch is estimated from every so many-th pixel of each axis, at a fraction of
+    the cost. 1: exact, as in evaluation.
     """
 
     def __init__(self) -> None:
@@ -73,11 +72,17 @@ class BasisQuery(nn.Module):
         return self.mlp(torch.cat((self.task(normalized[:, None]), self._image_mean(x)), dim=1))
 
     def _image_mean(self, x: Tensor) -> Tensor:
-        if not self.training or self.training_stride == 1:
+        if not self.training or self.training_stride == 1 or min(x.shape[2:]) < _PATCH:
             return self.image(x).mean((2, 3))
-        weight: Tensor = self.image[3].weight  # type: ignore[assignment]
-        sample = F.conv2d(self.image[:3](x), weight, stride=self.training_stride, padding=1)
-        return self.image[4:](sample).mean((2, 3))
+        return self._sampled(x).unflatten(0, (len(x), -1)).mean(1)
+
+    def _sampled(self, x: Tensor) -> Tensor:
+        """Both convolutions on the 5x5 pixels around each sample: (B, 8, H, W) -> (B samples, 128)."""
+        conv_1, norm_1, act, conv_2, norm_2, _ = self.image
+        patches = x.unfold(2, _PATCH, self.training_stride).unfold(3, _PATCH, self.training_stride)
+        patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
+        hidden = act(norm_1(F.conv2d(patches, conv_1.weight)))  # type: ignore[arg-type]
+        return act(norm_2(F.conv2d(hidden, conv_2.weight)))[:, :, 0, 0]  # type: ignore[arg-type]
 
 
 class A2SI(nn.Module):
@@ -120,34 +125,44 @@ class A2SI(nn.Module):
                 f"not {tuple(task_feature.shape)}"
             )
         task_feature = task_feature.to(x.dtype)  # a task network may run in half precision
-        logits = self._logits(task_feature, x)
-        selection = self._select(logits, noise)
-        configurations = selection.argmax(-1)
+        selection = self._select(task_feature, x, noise)
+        vectors, chosen = self._look_up(bank, selection, self.query(task_feature, x))
+        return Choice(BlockPlan(selection.argmax(-1), vectors), chosen)
+
+    def _select(self, task_feature: Tensor, x: Tensor, noise: Tensor | None) -> Tensor:
+        """Steps 1 to 4: one-hot (B, M, 4)."""
+        logits = self.logits(task_feature, x)
+        if not self.training:
+            return F.one_hot(logits.argmax(-1), CONFIGURATIONS).to(logits.dtype)
+        noise = gumbel_noise(logits.shape) if noise is None else noise
+        soft = torch.softmax((logits + noise.to(logits)) / _TEMPERATURE, dim=-1)
+        return F.one_hot(soft.argmax(-1), CONFIGURATIONS).to(soft.dtype) + soft - soft.detach()
+
+    def _look_up(self, bank: Tensor, selection: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Steps 5 and 6: the bank, one-hot (B, M, 4), query (B, 256) -> indices (B, M), vectors (B, M, 256)."""
         branch_bank = torch.einsum("bmc,cvd->bmvd", selection, bank)
-        query = self.query(task_feature, x)
         similarity = F.cosine_similarity(query[:, None, None, :], branch_bank, dim=-1)
-        vectors = similarity.argsort(dim=-1, descending=True, stable=True)
-        vectors = vectors.gather(-1, _rank_among_equals(configurations)[..., None])[..., 0]
+        ranked = similarity.argsort(dim=-1, descending=True, stable=True)
+        vectors = ranked.gather(-1, _rank_among_equals(selection.argmax(-1))[..., None])[..., 0]
         weights = F.one_hot(vectors, VECTORS).to(similarity.dtype)
         if self.training:
             soft = torch.softmax(similarity / _TEMPERATURE, dim=-1)
             weights = weights + soft - soft.detach()
-        chosen = torch.einsum("bmv,bmvd->bmd", weights, branch_bank)
-        return Choice(BlockPlan(configurations, vectors), chosen, logits)
+        return vectors, torch.einsum("bmv,bmvd->bmd", weights, branch_bank)
 
     def apply_kernels(self, x: Tensor, configurations: Tensor, vectors: Tensor) -> Tensor:
         """Steps 7 and 8: x (B, 8, H, W), configurations (B, M), vectors (B, M, 256) -> (B, 8, H, W)."""
-        b, m = configurations.shape
+        m = configurations.shape[1]
         flat_choice, flat_vectors = configurations.flatten(), vectors.flatten(0, 1)
-        outputs, positions = [], []
+        outputs, images = [], []
         for configuration in range(CONFIGURATIONS):
             index = (flat_choice == configuration).nonzero()[:, 0]
             if len(index):
-                outputs.append(self._convolve(x[index // m], flat_vectors[index], configuration))
-                positions.append(index)
-        order = torch.cat(positions).argsort()
-        branches = F.leaky_relu(self.norm(torch.cat(outputs)[order]), SLOPE)
-        return x + self.zero_conv(branches.unflatten(0, (b, m)).mean(1))
+                images.append(index // m)
+                outputs.append(self._convolve(x[images[-1]], flat_vectors[index], configuration))
+        branches = F.leaky_relu(self.norm(torch.cat(outputs)), SLOPE)  # neither norm nor mean asks for their order
+        total = torch.zeros_like(branches[: len(x)]).index_add(0, torch.cat(images), branches)
+        return x + self.zero_conv(total / m)
 
     def _convolve(self, x: Tensor, vectors: Tensor, configuration: int) -> Tensor:
         """One kernel an image: x (N, 8, H, W), vectors (N, 256) -> (N, 8, H, W)."""
@@ -160,18 +175,12 @@ class A2SI(nn.Module):
             0, (n, -1)
         )
 
-    def _logits(self, task_feature: Tensor, x: Tensor) -> Tensor:
+    def logits(self, task_feature: Tensor, x: Tensor) -> Tensor:
+        """Cosine (B, M, 4) of each branch's architecture vector with the configurations' prototypes (steps 1 to 4)."""
         t = self.task(task_feature.flatten(1)[:, None])
         v = self.image(x).mean((2, 3))
         a = self.architecture(torch.cat((t, v), dim=1)).view(-1, PROTOTYPE_LENGTH, self.branches)
         return F.cosine_similarity(a.transpose(1, 2)[:, :, None], self.prototypes, dim=-1)
-
-    def _select(self, logits: Tensor, noise: Tensor | None) -> Tensor:
-        if not self.training:
-            return F.one_hot(logits.argmax(-1), CONFIGURATIONS).to(logits.dtype)
-        noise = gumbel_noise(logits.shape).to(logits) if noise is None else noise
-        soft = torch.softmax((logits + noise) / _TEMPERATURE, dim=-1)
-        return F.one_hot(soft.argmax(-1), CONFIGURATIONS).to(soft.dtype) + soft - soft.detach()
 
 
 def gumbel_noise(shape: Sequence[int], generator: torch.Generator | None = None) -> Tensor:

@@ -43,19 +43,27 @@ def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
     Raises FileNotFoundError, or WeightsError for a pickle, a truncated or altered file, or one of another architecture.
     """
     tensors, manifest = read_tensors(path, kind=_KIND)
-    described = manifest["architecture"]
-    if set(described) != set(Architecture().as_dict()) or not all(type(v) is int and v > 0 for v in described.values()):
-        raise WeightsError(
-            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches: integers), not {described}"
-        )
-    architecture = Architecture(**described)
+    architecture = _architecture(path, manifest["architecture"])
     if model is not None and model.architecture != architecture:
         raise WeightsError(
             f"{path}: weights of another architecture: expected {model.architecture}, the file has {architecture}"
         )
-    model = model or CLDyN(architecture)
+    try:
+        model = model or CLDyN(architecture)
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
     load_into(model, tensors, path)
     return model.eval()
+
+
+def _architecture(path: Path | str, described: dict[str, Any]) -> Architecture:
+    numbers = {name: value for name, value in described.items() if name != "compensation"}
+    sound = all(type(value) is int and value > 0 for value in numbers.values())
+    if set(numbers) != set(Architecture().as_dict()) or not sound:
+        raise WeightsError(
+            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches: integers), not {described}"
+        )
+    return Architecture(**described)
 
 
 def write_tensors(

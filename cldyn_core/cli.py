@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from cldyn_core import __version__
 from cldyn_core.data.commands import add_data_commands
 from cldyn_core.fuse import add_fuse_command
-from cldyn_core.train.commands import CONFIGURED, add_train_commands
+from cldyn_core.train.commands import TRAININGS, add_train_commands
 from cldyn_core.weights_commands import add_weights_commands
 
 
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        if words[:1] == ["train"] and words[1:2] and words[1] in CONFIGURED:
-            return CONFIGURED[words[1]](words[2:])
+        if words[:1] == ["train"] and words[1:2] and words[1] in TRAININGS:
+            return TRAININGS[words[1]](words[2:])
         args = build_parser().parse_args(words)
         return int(args.run(args))
     except (ValueError, OSError, ImportError, ArithmeticError) as error:

@@ -13,9 +13,11 @@ GRADIENT_WEIGHT = 1.0
 
 
 def visual_loss(fused: Tensor, infrared: Tensor, luma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three (B, 1, H, W) images in [0, 1] -> (total, intensity term, gradient term), scalars; the terms unweighted."""
-    intensity = F.l1_loss(fused, torch.maximum(infrared, luma))
-    gradient = F.l1_loss(sobel_magnitude(fused), torch.maximum(sobel_magnitude(infrared), sobel_magnitude(luma)))
+    """Three (B, 1, H, W) images in [0, 1] -> (total, intensity term, gradient term), (B,) each; the terms unweighted."""
+    wanted = torch.maximum(infrared, luma)
+    wanted_gradient = torch.maximum(sobel_magnitude(infrared), sobel_magnitude(luma))
+    intensity = (fused - wanted).abs().mean((1, 2, 3))
+    gradient = (sobel_magnitude(fused) - wanted_gradient).abs().mean((1, 2, 3))
     return INTENSITY_WEIGHT * intensity + GRADIENT_WEIGHT * gradient, intensity, gradient
 
 

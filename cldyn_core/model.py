@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cldyn_core.a2si import gumbel_noise
 from cldyn_core.bank import CONFIGURATIONS, BasisVectorBank
 from cldyn_core.color import rgb_to_ycbcr, ycbcr_to_rgb
-from cldyn_core.rsc import RSC
+from cldyn_core.rsc import RSC, Compensation
 from cldyn_core.types import BlockPlan, CompensationPlan, FusionResult
 from cldyn_core.vfn import VFN
 
@@ -30,10 +30,13 @@ class Architecture:
     """L in the paper."""
     branches: int = 4
     """M in the paper, 1 to 32."""
+    compensation: Compensation = "full"
+    """What the RSC is made of; all but "full" are ablations of the paper."""
 
-    def as_dict(self) -> dict[str, int]:
-        """For the manifest of a weight file."""
-        return asdict(self)
+    def as_dict(self) -> dict[str, int | str]:
+        """For the manifest of a weight file. The compensation is named where it is an ablation."""
+        full = asdict(self)
+        return {name: value for name, value in full.items() if (name, value) != ("compensation", "full")}
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class CLDyN(nn.Module):
         super().__init__()
         self.architecture = architecture or Architecture()
         self.vfn = VFN(self.architecture.encoder_blocks)
-        self.rsc_ir = RSC(self.architecture.encoder_blocks, self.architecture.branches)
-        self.rsc_vi = RSC(self.architecture.encoder_blocks, self.architecture.branches)
+        parts = (self.architecture.encoder_blocks, self.architecture.branches, self.architecture.compensation)
+        self.rsc_ir, self.rsc_vi = RSC(*parts), RSC(*parts)
         self.bank = BasisVectorBank()
 
     @classmethod
@@ -116,9 +119,10 @@ class CLDyN(nn.Module):
         """Gumbel noise of one training pass, (L - 1, 2 modalities, B, M, 4)."""
         return gumbel_noise((self.vfn.depth - 1, 2, batch, self.architecture.branches, CONFIGURATIONS), generator)
 
-    def compensation(self) -> list[nn.Parameter]:
-        """What stage 2 trains: the parameters of both RSC and of the bank, in a fixed order."""
-        return [*self.rsc_ir.parameters(), *self.rsc_vi.parameters(), *self.bank.parameters()]
+    def compensation(self) -> dict[str, nn.Module]:
+        """What stage 2 trains, by name: both RSC and the bank (unless an ablation does without it)."""
+        parts: dict[str, nn.Module] = {"rsc_ir": self.rsc_ir, "rsc_vi": self.rsc_vi}
+        return parts if self.architecture.compensation in {"no_bank", "convolution"} else {**parts, "bank": self.bank}
 
 
 def _recolor(luma: Tensor, ycbcr: Tensor, plan: CompensationPlan | None = None) -> FusionResult:

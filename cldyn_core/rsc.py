@@ -4,18 +4,32 @@ last.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from torch import Tensor, nn
 
 from cldyn_core.a2si import A2SI
+from cldyn_core.ablations import FixedChoice, NoBank, PlainConvolution
 from cldyn_core.types import BlockPlan
+
+Compensation = Literal["full", "fixed_choice", "no_bank", "convolution"]
+"""What an RSC is made of: A2SI, or one of the ablations (see ablations.py)."""
+
+_BLOCKS = {"full": A2SI, "fixed_choice": FixedChoice, "no_bank": NoBank, "convolution": PlainConvolution}
 
 
 class RSC(nn.Module):
-    """The injection blocks of one modality. The basis vector bank is shared, so it is an argument, not a part."""
+    """The injection blocks of one modality. The basis vector bank is shared, so it is an argument, not a part.
 
-    def __init__(self, encoder_blocks: int = 2, branches: int = 4) -> None:
+    Raises ValueError for an unknown compensation.
+    """
+
+    def __init__(self, encoder_blocks: int = 2, branches: int = 4, compensation: Compensation = "full") -> None:
         super().__init__()
-        self.blocks = nn.ModuleList(A2SI(branches) for _ in range(encoder_blocks - 1))
+        if compensation not in _BLOCKS:
+            raise ValueError(f"unknown compensation {compensation!r}; known: {', '.join(_BLOCKS)}")
+        block = _BLOCKS[compensation]
+        self.blocks = nn.ModuleList(block(branches) for _ in range(encoder_blocks - 1))
 
     def inject(
         self, index: int, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from cldyn_core.data.transforms import random_matrix, transform_boxes, warp
 from cldyn_core.types import IGNORED, Detections, LabelledPair, LabelMap, SaliencyMap, TaskOutput
@@ -18,6 +20,26 @@ def random_pair_view(pair: LabelledPair, size: tuple[int, int], rng: np.random.G
     return LabelledPair(
         visible, warp(pair.infrared, matrix, size, 0), _warp_target(pair.target, matrix, size), pair.name
     )
+
+
+def random_crop(pair: LabelledPair, size: tuple[int, int], rng: np.random.Generator) -> LabelledPair:
+    """A crop of `size` (H, W), flipped or not, in one of four orientations; without a target. H equals W.
+
+    A smaller pair is enlarged first.
+    """
+    visible, infrared = pair.visible, pair.infrared
+    if (scale := max(size) / min(infrared.shape)) > 1:
+        larger = tuple(math.ceil(side * scale) for side in infrared.shape[::-1])
+        visible, infrared = (np.asarray(cv2.resize(image, larger), np.uint8) for image in (visible, infrared))
+    height, width = infrared.shape
+    top, left = int(rng.integers(height - size[0] + 1)), int(rng.integers(width - size[1] + 1))
+    flip, turns = bool(rng.integers(2)), int(rng.integers(4))
+
+    def cut(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        crop = np.rot90(image[top : top + size[0], left : left + size[1]], turns)
+        return crop[:, ::-1] if flip else crop
+
+    return LabelledPair(cut(visible), cut(infrared), None, pair.name)
 
 
 def shrink_pair(pair: LabelledPair, longest: int) -> LabelledPair:

@@ -1,10 +1,6 @@
-"""Augmentations of labelled images for detector training. Images are (H, W, 3) uint8 RGB, boxes (N, 4) float32 x1 y1
-x2 y2.
-"""
+"""Maps of images and boxes, and of light. Images are (H, W[, 3]) uint8, boxes (N, 4) float32 x1 y1 x2 y2."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -12,26 +8,6 @@ from numpy.typing import NDArray
 
 _MIN_VISIBLE = 0.35  # share of a box that a crop must keep for its label to stay
 _MIN_SIDE = 3.0
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """An image with its boxes."""
-
-    image: NDArray[np.uint8]
-    boxes: NDArray[np.float32]
-    labels: NDArray[np.int64]
-    annotated: tuple[int, ...] | None = None
-    """Classes that were looked for when the image was labelled; None: all. The others may be there unlabelled."""
-
-
-def random_view(sample: Labelled, size: tuple[int, int], rng: np.random.Generator) -> Labelled:
-    """A randomly scaled, shifted and mirrored window of `size` (H, W); what lies outside the image is gray."""
-    height, width = sample.image.shape[:2]
-    matrix = random_matrix((height, width), size, rng)
-    image = warp(sample.image, matrix, size, (114, 114, 114))
-    boxes, labels = transform_boxes(sample.boxes, sample.labels, matrix, size)
-    return Labelled(image, boxes, labels, sample.annotated)
 
 
 def random_matrix(shape: tuple[int, int], size: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float64]:
@@ -82,15 +58,16 @@ def transform_boxes(
     return clipped[keep].astype(np.float32), labels[keep]
 
 
-def random_light(image: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
-    """Random gain, gamma, saturation and noise: cameras and hours of the day differ more than training sets do."""
-    x = image.astype(np.float32) / 255.0
-    x = np.clip(x * rng.uniform(0.65, 1.35) + rng.uniform(-0.06, 0.06), 0.0, 1.0) ** rng.uniform(0.7, 1.5)
+def random_light(image: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Random gain, gamma, saturation and noise of (H, W, 3) in [0, 1]: cameras and hours of the day differ more than
+    training sets do.
+    """
+    x = np.clip(image * rng.uniform(0.65, 1.35) + rng.uniform(-0.06, 0.06), 0.0, 1.0) ** rng.uniform(0.7, 1.5)
     gray = x.mean(-1, keepdims=True)
     x = gray + (x - gray) * (0.0 if rng.random() < 0.15 else rng.uniform(0.4, 1.5))
     if rng.random() < 0.3:
         x = x + rng.normal(0.0, rng.uniform(0.005, 0.04), x.shape)
-    return np.clip(x * 255.0, 0, 255).astype(np.uint8)
+    return np.clip(x, 0.0, 1.0).astype(np.float32)
 
 
 def _offset(scaled: float, window: int, rng: np.random.Generator) -> float:

@@ -17,6 +17,7 @@ from cldyn_core.types import EngineSettings, Task
 _NETWORKS: dict[str, tuple[Task, str, str]] = {
     "detector": (Task.DETECTION, "cldyn_core.tasks.detection", "Detector"),
     "transformer-detector": (Task.DETECTION, "cldyn_core.tasks.transformer_detection", "TransformerDetector"),
+    "detr": (Task.DETECTION, "cldyn_core.tasks.detr", "Detr"),
     "segmenter": (Task.SEGMENTATION, "cldyn_core.tasks.segmentation", "Segmenter"),
     "saliency": (Task.SALIENCY, "cldyn_core.tasks.saliency", "SaliencyNetwork"),
 }
@@ -81,15 +82,15 @@ def build(model: str, names: Sequence[str]) -> TaskNetwork:
     """A network with random weights by the name of its model. Raises ValueError for an unknown one, or without its
     package.
     """
-    known: list[str] = []
-    for kind in _NETWORKS:
-        network_class = _network_class(kind)
-        if model in network_class.models():
-            if reason := network_class.missing():
-                raise ValueError(reason)
-            return network_class(model, names)
-        known += network_class.models()
-    raise ValueError(f"unknown model {model!r}; known: {', '.join(known)}")
+    network_class = _class_of_model(model)
+    if reason := network_class.missing():
+        raise ValueError(reason)
+    return network_class(model, names)
+
+
+def task_of(model: str) -> Task:
+    """The task of a network by the name of its model. Raises ValueError for an unknown one."""
+    return _class_of_model(model).task
 
 
 def save_network(network: TaskNetwork, path: Path | str, record: Mapping[str, Any], half: bool = False) -> None:
@@ -133,6 +134,16 @@ def _class_of(path: Path | str, manifest: Mapping[str, Any], task: Task | None) 
     return _network_class(manifest["kind"])
 
 
+def _class_of_model(model: str) -> type[TaskNetwork]:
+    known: list[str] = []
+    for kind in _NETWORKS:
+        network_class = _network_class(kind)
+        if model in network_class.models():
+            return network_class
+        known += network_class.models()
+    raise ValueError(f"unknown model {model!r}; known: {', '.join(known)}")
+
+
 def _network_class(kind: str) -> type[TaskNetwork]:
     _, module, name = _NETWORKS[kind]
     return getattr(import_module(module), name)
@@ -146,6 +157,7 @@ __all__ = [
     "explain",
     "load_network",
     "save_network",
+    "task_of",
     "weights_setting",
     "with_weights",
 ]

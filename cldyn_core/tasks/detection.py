@@ -12,18 +12,16 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.boxes import MAX_DETECTIONS, SILENT, size_of, to_center, to_detections, unannotated
 from cldyn_core.tasks.images import pad_to_stride
 from cldyn_core.types import M3FD_CLASSES, Detections, EngineSettings, Task
 
 _FAMILIES = ("yolov5", "yolov8", "yolo11", "yolo12")  # in ultralytics' own package
 _LOSS_GAINS = SimpleNamespace(box=7.5, cls=0.5, dfl=1.5)  # ultralytics' own defaults
-_MAX_DETECTIONS = 300
-_SILENT = -12.0  # logit of a class that is certainly not there
 
 
 class Detector(TaskNetwork):
@@ -71,25 +69,16 @@ class Detector(TaskNetwork):
         """Feature and losses from one pass."""
         padded = _pad(image)
         feature, predictions = self._raw_pass(padded)
-        criterion, size = self._loss_class(self.module), (padded.shape[2], padded.shape[3])
+        criterion, size = self._loss_class(self.module), size_of(padded)
         losses = [_loss(criterion, _excused(_one(predictions, i), t), t, size) for i, t in enumerate(targets)]
         return Observation(feature, torch.stack(losses))
 
     @torch.no_grad()
     def predict(self, image: Tensor) -> list[Detections]:  # type: ignore[override]
         """Boxes above the confidence, after per-class non-maximum suppression, clipped to the image."""
-        height, width = image.shape[2:]
         raw = self._pass(_pad(image), decode=True)
-        kept = self._non_max_suppression(raw, self.confidence, self.iou, max_det=_MAX_DETECTIONS, nc=len(self.names))
-        limits = torch.tensor([width, height, width, height], device=image.device)
-        return [self._to_detections(rows, limits) for rows in kept]
-
-    def _to_detections(self, rows: Tensor, limits: Tensor) -> Detections:
-        boxes = torch.minimum(rows[:, :4].clamp(min=0), limits)
-        inside = (boxes[:, 2:] - boxes[:, :2] > 1).all(1)  # a box in the padding is clipped to nothing
-        boxes, rows = boxes[inside].cpu(), rows[inside].cpu()
-        labels = rows[:, 5].numpy().astype(np.int64)
-        return Detections(boxes.numpy().astype(np.float32), rows[:, 4].numpy().astype(np.float32), labels, self.names)
+        kept = self._non_max_suppression(raw, self.confidence, self.iou, max_det=MAX_DETECTIONS, nc=len(self.names))
+        return [to_detections(rows[:, :4], rows[:, 4], rows[:, 5], size_of(image), self.names) for rows in kept]
 
     def _raw_pass(self, padded: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Feature and undecoded predictions."""
@@ -130,32 +119,24 @@ def _one(predictions: dict[str, Any], index: int) -> dict[str, Any]:
 
 def _excused(predictions: dict[str, Any], target: Detections) -> dict[str, Any]:
     """The same predictions of one image, silent on the classes that it was not annotated for."""
-    if target.annotated is None:
-        return predictions
     scores = predictions["scores"]  # (1, classes, anchors) logits
-    silent = torch.ones(scores.shape[1], dtype=torch.bool, device=scores.device)
-    silent[list(target.annotated)] = False
-    return {**predictions, "scores": scores.masked_fill(silent[None, :, None], _SILENT)}
+    hidden = unannotated(target, scores.shape[1], scores.device)
+    return {**predictions, "scores": scores.masked_fill(hidden[:, None], SILENT)}
 
 
-def _loss(criterion: Any, predictions: dict[str, Any], target: Detections, size: tuple[int, int]) -> Tensor:
-    """Loss of one image; size: (H, W) of the padded image."""
+def _loss(criterion: Any, predictions: dict[str, Any], target: Detections, size: Tensor) -> Tensor:
+    """Loss of one image; size: `size_of` the padded image."""
     device = predictions["scores"].device
-    boxes = _corners_to_center(target.boxes) / np.array([size[1], size[0]] * 2, np.float32)
     batch = {
         "batch_idx": torch.zeros(len(target.labels), device=device),
         "cls": torch.from_numpy(target.labels).float().to(device),
-        "bboxes": torch.from_numpy(boxes.astype(np.float32)).to(device),
+        "bboxes": to_center(torch.from_numpy(target.boxes).to(device)) / size,
     }
     return criterion(predictions, batch)[0].sum()
 
 
 def _pad(image: Tensor) -> Tensor:
     return pad_to_stride(image, value=114 / 255)
-
-
-def _corners_to_center(boxes: np.ndarray) -> np.ndarray:
-    return np.concatenate(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), axis=1)
 
 
 def _import_ultralytics() -> tuple[Any, Any, Any]:

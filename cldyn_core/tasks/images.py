@@ -9,6 +9,8 @@ from torch import Tensor
 
 STRIDE = 32
 """The networks divide the sides of an image so far."""
+IMAGENET = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
+"""Mean and standard deviation of ImageNet's RGB, of values in 0..255."""
 
 
 def pad_to_stride(image: Tensor, mode: str = "constant", value: float | None = None) -> Tensor:

@@ -14,11 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cldyn_core.tasks.base import Observation, TaskNetwork
-from cldyn_core.tasks.images import normalize, pad_to_stride
+from cldyn_core.tasks.images import IMAGENET, normalize, pad_to_stride
 from cldyn_core.tasks.packages import import_transformers, missing_packages
 from cldyn_core.types import IGNORED, LabelMap, Task
 
-_MEAN, _STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)  # RGB, of values in 0..255
 _SMALL, _LARGE = (32, 64, 160, 256), (64, 128, 320, 512)
 _MODELS: dict[str, dict[str, Any]] = {  # SegFormer (NeurIPS 2021), table 6: stages of the MiT, width of the decoder
     "segformer-b0": {"depths": (2, 2, 2, 2), "hidden_sizes": _SMALL, "decoder_hidden_size": 256},
@@ -78,7 +77,7 @@ class Segmenter(TaskNetwork):
     def _forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Feature, and logits (B, classes, H, W)."""
         height, width = image.shape[2:]
-        padded = pad_to_stride(normalize(image, _MEAN, _STD))
+        padded = pad_to_stride(normalize(image, *IMAGENET))
         output = self.module(padded, output_hidden_states=True)
         logits = F.interpolate(output.logits, padded.shape[2:], mode="bilinear", align_corners=False)
         return output.hidden_states[-1].flatten(2).transpose(1, 2), logits[..., :height, :width]

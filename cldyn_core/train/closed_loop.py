@@ -1,73 +1,64 @@
 """Stage 2: train the compensation (RSC and bank) in the closed loop, with reward and penalty (paper, "Training").
 
-The fusion network and the task networks stay as they are. What a step draws (pairs, views, noise) is a function of seed
-and step alone, so a run that was interrupted continues as if it had not been.
+The fusion network and the task networks stay as they are.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from cldyn_core.data.pair_views import random_pair_view, shrink_pair
+from cldyn_core.checkpoint import save_weights
+from cldyn_core.engine.folding import folded
 from cldyn_core.model import Beginning, CLDyN
 from cldyn_core.tasks.base import TaskNetwork
+from cldyn_core.train.draws import Draws, Pairs, torch_generator
 from cldyn_core.train.gradients import GradientMethod, combine
-from cldyn_core.train.recipes import check_recipe
+from cldyn_core.train.pictures import before_and_after
+from cldyn_core.train.processes import Processes
+from cldyn_core.train.recipe import Recipe
+from cldyn_core.train.run_folder import RunFolder
+from cldyn_core.train.training import Training, check_pairs, relative_losses
 from cldyn_core.types import FusionResult, LabelledPair, Task, as_pair_batch
-
-Pairs = Sequence[LabelledPair]
 
 
 @dataclass(frozen=True)
-class ClosedLoopTraining:
+class ClosedLoopTraining(Recipe):
     """Recipe of stage 2."""
 
-    steps: int = 1000
-    """In all; the learning rate falls to 1 % along a cosine."""
-    batch: int = 4
-    """Pairs of each task in a step."""
-    size: int = 256
-    """Side of the square training windows in pixels, a multiple of 32."""
     learning_rate: float = 1e-2
-    """Of Adam with decoupled weight decay."""
-    weight_decay: float = 1e-4
     penalty: float = 5.0
     """delta: how much heavier than the task loss an image weighs that compensation made worse. 0: no penalty."""
     combine: GradientMethod = "cagrad"
     """How the tasks' gradients become one: cagrad, pcgrad or sum."""
     cagrad_c: float = 0.5
     """Radius of CAGrad's ball, as a share of the mean gradient."""
-    clip: float = 1.0
-    """Largest norm of the combined gradient."""
-    selection_stride: int = 4
+    selection_stride: int = 8
     """Pixels between the samples of the basis query's image branch in training; 1: every pixel."""
     closed_loop: bool = True
     """False: the compensation is not told what the task saw (a feature of zeros); an ablation."""
-    bfloat16: bool = False
-    """Compute under autocast; weights and moments stay float32."""
-    validate_every: int = 100
-    validate_side: int = 640
-    """Longer side to which held-out pairs are shrunk."""
-    patience: int = 0
-    """Stop after so many validations without a better one; 0: never."""
-    seed: int = 0
 
     def __post_init__(self) -> None:
-        check_recipe(self, "steps", "batch", "size", "selection_stride", "validate_every", "validate_side")
+        super().__post_init__()
+        if self.selection_stride < 1:
+            raise ValueError(f"selection_stride must be at least 1, not {self.selection_stride}")
 
 
-class ClosedLoop:
-    """The networks of stage 2, ready for it: everything but the compensation frozen and in evaluation mode.
+class ClosedLoop(Training):
+    """Stage 2, ready to run: everything but the compensation frozen and in evaluation mode.
 
     Raises ValueError when there is no task, or a task has no pair to train on or to judge with.
     """
+
+    stage = "closed-loop"
+    weights_file = "cldyn.safetensors"
+    recipe: ClosedLoopTraining
 
     def __init__(
         self,
@@ -76,57 +67,57 @@ class ClosedLoop:
         train: Mapping[Task, Pairs],
         held_out: Mapping[Task, Pairs],
         recipe: ClosedLoopTraining,
+        processes: Processes | None = None,
     ) -> None:
         if not networks:
             raise ValueError("stage 2 needs at least one task with data")
         for task in networks:
-            if not train[task] or not held_out[task]:
-                raise ValueError(f"{task.value}: stage 2 needs pairs to train on and pairs held out, at least one each")
-        self.model, self.networks, self.recipe = model, dict(networks), recipe
-        self._train, self._held_out = train, held_out
-        self.parameters = model.compensation()
-        self._device = self.parameters[0].device
+            check_pairs(task.value, train[task], held_out[task])
         model.requires_grad_(False)
-        for parameter in self.parameters:
-            parameter.requires_grad_(True)
+        super().__init__(model.compensation(), recipe, processes or Processes(next(model.parameters()).device))
+        self.model, self._whole_vfn = model, model.vfn
+        model.vfn = folded(model.vfn).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.networks, self._held_out = dict(networks), held_out
         for network in self.networks.values():
             network.module.requires_grad_(False).eval()
         for rsc in (model.rsc_ir, model.rsc_vi):
             for block in rsc.blocks:
-                block.query.training_stride = recipe.selection_stride  # type: ignore[union-attr]
+                if query := getattr(block, "query", None):
+                    query.training_stride = recipe.selection_stride
+        self._draws = {task: Draws(train[task], recipe, self.processes, i) for i, task in enumerate(self.networks)}
         self._train_mode(True)
         self.baseline = {task: math.nan for task in self.networks}
         """Mean loss of the held-out pairs without compensation; the scale of each task's loss. Set by `measure`."""
 
     def measure(self) -> None:
-        """Judge the held-out pairs without compensation, once, before the first step."""
-        for task in self.networks:
-            losses = [float(self._observe_batch(task, [pair])[1]) for pair in self._shrunk(task)]
-            self.baseline[task] = float(np.mean(losses))
-            if not 0 < self.baseline[task] < math.inf:
-                raise FloatingPointError(f"{task.value}: the loss without compensation is {self.baseline[task]}")
+        """Judge the held-out pairs without compensation."""
+        for task, pairs in self._held_out.items():
+            if task in self.networks:
+                (loss,) = self.held_out_means(pairs, lambda pair, task=task: [float(self._observe(task, [pair])[1])])  # type: ignore[misc]
+                if not 0 < loss < math.inf:
+                    raise FloatingPointError(f"{task.value}: the loss without compensation is {loss}")
+                self.baseline[task] = loss
 
-    def gradient(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        """The combined gradient of all parameters, flat, and the step's figures. Raises FloatingPointError, naming the
-        batch, for a loss that is not finite.
-        """
+    def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """One row a task. See Training.gradients."""
         rows, figures = [], {}
-        for index, task in enumerate(self.networks):
-            pairs = self._draw(task, step, index)
-            begun, before, feature, targets = self._observe_batch(task, pairs)
-            noise = self.model.draw_noise(len(pairs), _generator(self.recipe.seed, step, index)).to(self._device)
-            with self._autocast():
-                fused = self.model.compensate(begun, feature, noise)
-            after = self.networks[task].losses(fused.rgb.float().clamp(0.0, 1.0), targets)
-            loss = (after + self.recipe.penalty * torch.relu(after - before)).mean() / self.baseline[task]
-            if not torch.isfinite(loss):
-                names = ", ".join(pair.name for pair in pairs)
-                raise FloatingPointError(f"{task.value}: the loss is {loss.item()} at step {step}, batch {names}")
-            rows.append(self._flat_gradient(loss))
-            figures[f"{task.value}/loss"] = float(after.detach().mean())
-            figures[f"{task.value}/gain"] = float((before - after.detach()).mean() / before.mean())
-        combined = combine(torch.stack(rows), self.recipe.combine, c=self.recipe.cagrad_c, seed=self.recipe.seed + step)
-        return combined, figures
+        for index, (task, network) in enumerate(self.networks.items()):
+            pairs = self._draws[task].batch(step)
+            begun, before, feature, targets = self._observe(task, pairs)
+            noise = self.model.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
+            noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device)
+            with self.autocast():
+                image = self.model.compensate(begun, feature, noise).rgb.clamp(0.0, 1.0)
+                after = network.losses(image.float(), targets).float()
+            losses = (after + self.recipe.penalty * torch.relu(after - before)) / self.baseline[task]
+            rows.append(self.gradient_row(losses, task.value, pairs, step))
+            figures[f"{task.value}/loss"] = self.average(after)
+            figures[f"{task.value}/gain"] = self.average(before - after) / self.average(before)
+        return torch.stack(rows), figures
+
+    def combine(self, rows: Tensor, step: int) -> Tensor:
+        """One gradient, as the recipe wants it."""
+        return combine(rows, self.recipe.combine, c=self.recipe.cagrad_c, seed=self.recipe.seed + step)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -134,59 +125,50 @@ class ClosedLoop:
         self._train_mode(False)
         relative = {}
         for task, network in self.networks.items():
-            losses = []
-            for pair in self._shrunk(task):
-                begun, _, feature, targets = self._observe_batch(task, [pair])
-                image = self.model.compensate(begun, feature).rgb.clamp(0.0, 1.0)
-                losses.append(float(network.losses(image, targets)))
-            relative[task.value] = float(np.mean(losses)) / self.baseline[task]
+
+            def judge(pair: LabelledPair, task: Task = task, network: TaskNetwork = network) -> Sequence[float]:
+                begun, _, feature, targets = self._observe(task, [pair])
+                with self.autocast():
+                    image = self.model.compensate(begun, feature).rgb.clamp(0.0, 1.0)
+                    return [float(network.losses(image.float(), targets))]
+
+            relative[task] = self.held_out_means(self._held_out[task], judge)[0] / self.baseline[task]
         self._train_mode(True)
-        return {**relative, "mean": float(np.mean(list(relative.values())))}
+        return relative_losses(relative)
 
     @torch.no_grad()
     def example(self, task: Task) -> tuple[FusionResult, FusionResult]:
         """The first held-out pair of a task, without and with compensation."""
         self._train_mode(False)
-        begun, _, feature, _ = self._observe_batch(task, [next(self._shrunk(task))])
+        begun, _, feature, _ = self._observe(task, [self.shrunk(self._held_out[task][0])])
         pictures = self.model.fuse(begun), self.model.compensate(begun, feature)
         self._train_mode(True)
         return pictures
 
+    def show(self, folder: RunFolder, step: int) -> None:
+        """First held-out pair of each task: before, after, eight times their difference; and the plan."""
+        for task in self.networks:
+            before, after = self.example(task)
+            folder.picture(step, f"{task.value}/before_after_difference", before_and_after(before.rgb, after.rgb))
+            folder.text(step, f"{task.value}/plan", after.plan.describe() if after.plan else "")
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write the CLDyN with its own fusion network."""
+        running, self.model.vfn = self.model.vfn, self._whole_vfn
+        save_weights(self.model, path, record)
+        self.model.vfn = running
+
     @torch.no_grad()
-    def _observe_batch(self, task: Task, pairs: Pairs) -> tuple[Beginning, Tensor, Tensor, list]:
+    def _observe(self, task: Task, pairs: Pairs) -> tuple[Beginning, Tensor, Tensor, list]:
         """The uncompensated pass: its shared beginning, each image's loss, the requirement, the ground truths."""
         targets = [pair.target for pair in pairs]
-        begun = self.model.begin(*as_pair_batch(pairs, self._device))
-        seen = self.networks[task].observe(self.model.fuse(begun).rgb.clamp(0.0, 1.0), targets)
+        with self.autocast():
+            begun = self.model.begin(*as_pair_batch(pairs, self.processes.device))
+            seen = self.networks[task].observe(self.model.fuse(begun).rgb.float().clamp(0.0, 1.0), targets)
         feature = seen.feature if self.recipe.closed_loop else torch.zeros_like(seen.feature)
-        return begun, seen.losses, feature, targets
-
-    def _draw(self, task: Task, step: int, index: int) -> list[LabelledPair]:
-        pairs, size = self._train[task], (self.recipe.size, self.recipe.size)
-        drawn = []
-        for place in range((step - 1) * self.recipe.batch, step * self.recipe.batch):
-            epoch, offset = divmod(place, len(pairs))
-            order = np.random.default_rng((self.recipe.seed, index, epoch)).permutation(len(pairs))
-            rng = np.random.default_rng((self.recipe.seed, index, place, 1))
-            drawn.append(random_pair_view(pairs[int(order[offset])], size, rng))
-        return drawn
-
-    def _shrunk(self, task: Task) -> Iterator[LabelledPair]:
-        return (shrink_pair(pair, self.recipe.validate_side) for pair in self._held_out[task])
-
-    def _flat_gradient(self, loss: Tensor) -> Tensor:
-        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        parts = zip(self.parameters, gradients, strict=True)
-        return torch.cat([torch.zeros(p.numel(), device=p.device) if g is None else g.flatten() for p, g in parts])
+        return begun, seen.losses.float(), feature, targets
 
     def _train_mode(self, training: bool) -> None:
         self.model.eval()
-        for part in (self.model.rsc_ir, self.model.rsc_vi, self.model.bank):
+        for part in self.modules.values():
             part.train(training)
-
-    def _autocast(self) -> AbstractContextManager:
-        return torch.autocast(self._device.type, torch.bfloat16) if self.recipe.bfloat16 else nullcontext()
-
-
-def _generator(*seeds: int) -> torch.Generator:
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(seeds).generate_state(1, np.uint64)[0] >> 1))

@@ -1,34 +1,92 @@
-"""What the trainings share when they read pairs."""
+"""What the trainings read: labelled pairs of several folders, from memory while they fit into it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, overload
 
-from cldyn_core.data.labelled import open_labelled
+from cldyn_core.data.labelled import LabelledFolder, open_labelled
 from cldyn_core.types import LabelledPair, Task
 
-T = TypeVar("T")
+Split = Literal["share", "parts"]
+
+_MEMORY = 6 << 30  # bytes of pixels that are kept
 
 
-def hold_out_last(items: list[T], share: float) -> tuple[list[T], list[T]]:
-    """Split off the last `share` of a folder -> (to train on, to judge with). One run of names: neighboring frames look
-    alike.
+@dataclass(frozen=True)
+class PairData:
+    """Folders of pairs, and which of them are held out: judged, not trained on."""
+
+    folders: list[str] = field(default_factory=list)
+    """Folders of pairs; `cldyn data check` tells if one is fit."""
+    split: Split = "share"
+    """share: the last `hold_out` of every folder is held out. parts: train on the train part, judge with the val part
+    (folders of that name; M3FD's released scene-wise split; else runs of names) and leave the test part alone."""
+    hold_out: float = 0.2
+    """Share of every folder, with split share."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.hold_out < 1:
+            raise ValueError(f"hold_out must be above 0 and below 1, not {self.hold_out}")
+
+
+class Reader(Sequence[LabelledPair]):
+    """Pairs of some folders, read when asked for and kept while all fit into memory. Raises PairError at a bad file.
+
+    Those that fit are read at once, so that a bad file of a small data set is found before the training begins.
     """
-    kept = len(items) - round(len(items) * share)
-    return items[:kept], items[kept:]
+
+    def __init__(self, items: Sequence[tuple[LabelledFolder, int]], memory: int = _MEMORY) -> None:
+        self._items, self._kept = list(items), []
+        for folder, index in self._items:
+            pair = folder.load(index)
+            memory -= pair.visible.nbytes + pair.infrared.nbytes
+            if memory < 0:
+                break
+            self._kept.append(pair)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledPair: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[LabelledPair]: ...
+    def __getitem__(self, index: int | slice) -> LabelledPair | list[LabelledPair]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        if not -len(self) <= index < len(self):
+            raise IndexError(index)
+        position = index % len(self)
+        if position < len(self._kept):
+            return self._kept[position]
+        folder, number = self._items[position]
+        return folder.load(number)
 
 
 def read_pairs(
-    folders: Sequence[str], task: Task, names: Sequence[str], hold_out: float
-) -> tuple[list[LabelledPair], list[LabelledPair]]:
-    """All labelled pairs of some folders -> (to train on, the last share of every folder). Raises PairError."""
-    train: list[LabelledPair] = []
-    held_out: list[LabelledPair] = []
-    for folder in folders:
-        labelled = open_labelled(Path(folder), task, names=names or None)
-        kept, rest = hold_out_last([labelled.load(i) for i in range(len(labelled))], hold_out)
-        train += kept
-        held_out += rest
-    return train, held_out
+    data: PairData, task: Task = Task.NONE, names: Sequence[str] = ()
+) -> tuple[Sequence[LabelledPair], Sequence[LabelledPair]]:
+    """Pairs to train on, pairs held out. names: classes of the targets.
+
+    Raises PairError, naming the folder or the file and the remedy.
+    """
+    parts: tuple[list[tuple[LabelledFolder, int]], list[tuple[LabelledFolder, int]]] = ([], [])
+    for root in data.folders:
+        for part, found in zip(parts, _split(Path(root), data, task, names), strict=True):
+            part += found
+    return Reader(parts[0]), Reader(parts[1])
+
+
+def _split(
+    root: Path, data: PairData, task: Task, names: Sequence[str]
+) -> tuple[list[tuple[LabelledFolder, int]], list[tuple[LabelledFolder, int]]]:
+    if data.split == "parts":
+        train, val = (open_labelled(root, task, names=names or None, split=part) for part in ("train", "val"))
+        return [(train, i) for i in range(len(train))], [(val, i) for i in range(len(val))]
+    whole = open_labelled(root, task, names=names or None)
+    items = [(whole, i) for i in range(len(whole))]
+    kept = len(items) - max(1, round(len(items) * data.hold_out))  # one run of names: neighboring frames look alike
+    return items[:kept], items[kept:]

@@ -1,84 +1,106 @@
-"""`cldyn train task`: one task network on labelled pairs, from a YAML file and the command line."""
+"""`cldyn train task`: one task network on labelled pairs; on fused images it is the paper's "retraining"."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
 from cldyn_core import tasks
-from cldyn_core.checkpoint import check_target, load_weights, resolve_weights
+from cldyn_core.checkpoint import load_weights, manifest_path, resolve_weights
 from cldyn_core.data.synthetic import SEMANTIC_CLASSES
-from cldyn_core.engine.allocator import keep_freed_memory
-from cldyn_core.engine.engine import resolve_device
+from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.configuration import configure
-from cldyn_core.train.reading import read_pairs
-from cldyn_core.train.task_network import Input, TaskProgress, TaskTraining, train_network
-from cldyn_core.types import M3FD_CLASSES
+from cldyn_core.train.cost import frame_costs
+from cldyn_core.train.processes import Processes
+from cldyn_core.train.reading import PairData, Split, read_pairs
+from cldyn_core.train.start import Prepared, RunOptions, train
+from cldyn_core.train.task_network import Input, TaskNetworkTraining, TaskTraining
+from cldyn_core.types import M3FD_CLASSES, Task
+
+_DEFAULT_NAMES: dict[Task, tuple[str, ...]] = {Task.DETECTION: M3FD_CLASSES, Task.SEGMENTATION: SEMANTIC_CLASSES}
 
 
-@dataclass(frozen=True)
-class TaskRun:
+@dataclass(frozen=True, kw_only=True)
+class TaskRun(RunOptions):
     """All that the training of a task network can be told."""
 
-    out: str
-    """The .safetensors to write."""
     folders: list[str]
     """Labelled folders of pairs; `cldyn data check` tells if one is fit."""
+    split: Split = "share"
+    """How pairs are held out: share (the last `hold_out` of every folder) or parts (the val part)."""
+    hold_out: float = 0.2
+    """Share of every folder, with split share."""
+    out: str = "runs/task"
+    """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
     network: str = "ctdnet-small"
-    """Which network: yolov5n, segformer-b0, ctdnet18, ctdnet-small, rtdetr-r18 ..."""
+    """Which network: yolov5n, rtdetr-r18, detr-r18, segformer-b0, ctdnet18, ctdnet-small ..."""
     names: list[str] = field(default_factory=list)
     """Classes to learn, by name. Empty: those of M3FD for boxes, of FMB for label maps."""
     given: Input = "fused"
-    """What the network is shown: fused (the paper's retraining), visible or infrared images."""
+    """What the network is shown: fused (the paper's retraining), visible or infrared images, or all three (mixed)."""
     init: str = ""
-    """Weights to start from, network and names with them; empty: random ones."""
+    """Weights to start from. With a manifest: network and names come with them. Without: whatever tensors fit."""
     fusion: str = "default"
     """Weights of the fusion network."""
-    device: str = "auto"
-    """One of auto, cpu, cuda."""
-    hold_out: float = 0.2
-    """The last part of every folder: judged, not trained on."""
+    note: str = ""
+    """Kept in the manifest: the license of `init`, say."""
     recipe: TaskTraining = field(default_factory=TaskTraining)
 
 
 def run_command(arguments: Sequence[str]) -> int:
     """Parse the arguments of `cldyn train task` and train. Raises what the data and the weights do."""
-    return train(configure(TaskRun, arguments, "cldyn train task", __doc__ or ""))
+    options = configure(TaskRun, arguments, "cldyn train task", __doc__ or "", "folders")
+    return train(options, lambda processes: _prepare(options, processes))
 
 
-def train(run: TaskRun) -> int:
-    """Train as told, write the best weights and say how good they are."""
-    check_target(run.out)
-    keep_freed_memory()
-    device = resolve_device(run.device)
-    if run.init:
-        network = tasks.load_network(Path(run.init), device)
-    else:
-        network = tasks.build(run.network, run.names or _default_names(run.network))
-    network.module.to(device)
-    fusion = load_weights(resolve_weights(run.fusion, "cldyn")).to(device)
-    pairs, held_out = read_pairs(run.folders, network.task, network.names, run.hold_out)
-    count = sum(parameter.numel() for parameter in network.module.parameters())
-    print(f"{len(pairs)} pairs, {len(held_out)} held out; {count} trainable parameters", flush=True)
-    best = train_network(network, fusion, pairs, held_out, run.given, run.recipe, _show)
+def start_from(network: TaskNetwork, path: Path) -> int:
+    """Take over every tensor of a .safetensors file that fits by name and shape (a backbone trained on other classes);
+    returns their number. Raises ValueError if fewer than half of the network's do.
+    """
+    own = network.module.state_dict()
+    try:
+        theirs = load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path}: not a readable safetensors file: {error}") from error
+    fitting = {k: v.to(own[k].dtype) for k, v in theirs.items() if k in own and own[k].shape == v.shape}
+    if len(fitting) < len(own) / 2:
+        raise ValueError(f"{path}: only {len(fitting)} of the {len(own)} tensors of {network.model} fit")
+    network.module.load_state_dict({**own, **fitting})
+    return len(fitting)
+
+
+def _prepare(options: TaskRun, processes: Processes) -> Prepared:
+    torch.manual_seed(options.recipe.seed)
+    network = _network(options)
+    fusion = load_weights(resolve_weights(options.fusion, "cldyn"))
+    pairs, held_out = read_pairs(PairData(options.folders, options.split, options.hold_out), network.task, network.names)
+    network.module.eval()
+    cost = frame_costs(fusion, {network.task: network}, compensated=False)
+    network.module.to(processes.device)
+    training = TaskNetworkTraining(
+        network, fusion.to(processes.device), pairs, held_out, options.given, options.recipe, processes
+    )
     record = {
-        "stage": "task",
-        "data": [Path(folder).name for folder in run.folders],
-        "pairs": len(pairs),
-        "given": run.given,
-        "recipe": asdict(run.recipe),
-        "held_out": {"pairs": len(held_out), "loss": round(best, 5)},
+        "network": network.model,
+        "given": options.given,
+        "data": f"{len(pairs)} pairs, {len(held_out)} held out",
+        "init": Path(options.init).name,
+        "note": options.note,
+        "gigaflops_of_a_frame_640x480": cost,
     }
-    tasks.save_network(network, Path(run.out), record)
-    print(f"mean loss of the pairs held out: {best:.4f}\nwritten: {run.out}")
-    return 0
+    return Prepared(training, record)
 
 
-def _default_names(model: str) -> tuple[str, ...]:
-    return SEMANTIC_CLASSES if model.startswith("segformer") else M3FD_CLASSES
-
-
-def _show(progress: TaskProgress) -> None:
-    if progress.validation is not None:
-        print(f"step {progress.step}  loss {progress.loss:.4f}  held out {progress.validation:.4f}", flush=True)
+def _network(options: TaskRun) -> TaskNetwork:
+    init = Path(options.init)
+    if options.init and manifest_path(init).is_file():
+        return tasks.load_network(init, torch.device("cpu"))
+    network = tasks.build(options.network, options.names or _DEFAULT_NAMES.get(tasks.task_of(options.network), ()))
+    if options.init:
+        print(f"{start_from(network, init)} tensors from {init}", flush=True)
+    return network

@@ -2,120 +2,119 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from cldyn_core.data.pair_views import random_pair_view, shrink_pair
+from cldyn_core import tasks
+from cldyn_core.data.transforms import random_light
 from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.train.recipes import check_recipe, cosine
+from cldyn_core.train.draws import Draws, Pairs
+from cldyn_core.train.pictures import side_by_side
+from cldyn_core.train.processes import Processes
+from cldyn_core.train.recipe import Recipe
+from cldyn_core.train.run_folder import RunFolder
+from cldyn_core.train.training import Training, check_pairs
 from cldyn_core.types import LabelledPair, as_pair_batch
 
-Input = Literal["fused", "visible", "infrared"]
+Input = Literal["fused", "visible", "infrared", "mixed"]
+"""What a network is shown; mixed: mostly fused images, so that one network serves all three."""
+
+_KINDS = ("fused", "visible", "infrared")
+_SHARES = (0.7, 0.15, 0.15)
 
 
 @dataclass(frozen=True)
-class TaskTraining:
-    """Recipe of a task network: Adam with decoupled decay, warm-up, cosine; the best by validation is kept."""
+class TaskTraining(Recipe):
+    """Recipe of a task network."""
 
-    steps: int = 1000
     batch: int = 8
-    size: int = 256
-    """Side of the square training windows in pixels, a multiple of 32."""
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
     warmup: int = 50
     clip: float = 10.0
-    validate_every: int = 100
-    validate_side: int = 640
-    """Longer side to which held-out pairs are shrunk."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        check_recipe(self, "steps", "batch", "size", "validate_every", "validate_side")
+    light: bool = True
+    """Vary gain, gamma, saturation and noise of the images."""
 
 
-@dataclass(frozen=True)
-class TaskProgress:
-    """Loss of a step; mean loss of the held-out pairs after the steps that judged."""
+class TaskNetworkTraining(Training):
+    """The training of one task network, ready to run; the fusion network is frozen."""
 
-    step: int
-    loss: float
-    validation: float | None
+    stage = "task"
+    weights_file = "network.safetensors"
+    recipe: TaskTraining
 
+    def __init__(
+        self,
+        network: TaskNetwork,
+        fusion: CLDyN,
+        train: Pairs,
+        held_out: Pairs,
+        given: Input,
+        recipe: TaskTraining,
+        processes: Processes | None = None,
+    ) -> None:
+        check_pairs(f"training {network.model}", train, held_out)
+        device = next(fusion.parameters()).device
+        super().__init__({"network": network.module}, recipe, processes or Processes(device))
+        self.network, self._fusion, self._held_out, self._given = network, fusion.eval(), held_out, given
+        self._draws = Draws(train, recipe, self.processes)
 
-def train_network(
-    network: TaskNetwork,
-    fusion: CLDyN,
-    pairs: Sequence[LabelledPair],
-    held_out: Sequence[LabelledPair],
-    given: Input,
-    recipe: TaskTraining,
-    report: Callable[[TaskProgress], None],
-) -> float:
-    """Train in place; the network ends with its best weights, in evaluation mode. Returns their held-out loss.
+    def measure(self) -> None:
+        """Nothing to know."""
 
-    Raises ValueError without pairs, FloatingPointError, naming the batch, for a loss that is not finite.
-    """
-    if not pairs or not held_out:
-        raise ValueError("a task network needs pairs to train on and pairs held out, at least one each")
-    torch.manual_seed(recipe.seed)  # dropout
-    rng = np.random.default_rng(recipe.seed)
-    optimizer = torch.optim.AdamW(network.module.parameters(), weight_decay=recipe.weight_decay)
-    best, weights = math.inf, network.module.state_dict()
-    for step in range(1, recipe.steps + 1):
-        batch = [_draw(pairs, recipe, rng) for _ in range(recipe.batch)]
-        network.module.train()
-        loss = network.losses(images(batch, fusion, given), [pair.target for pair in batch]).mean()
-        if not torch.isfinite(loss):
-            names = ", ".join(pair.name for pair in batch)
-            raise FloatingPointError(f"the loss is {loss.item()} at step {step}, batch {names}")
-        optimizer.zero_grad()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(network.module.parameters(), recipe.clip)
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * _schedule(step, recipe)
-        optimizer.step()
-        validation = None
-        if step % recipe.validate_every == 0 or step == recipe.steps:
-            validation = judge_network(network, fusion, held_out, given, recipe.validate_side)
-            if validation < best:
-                best = validation
-                weights = {name: value.clone() for name, value in network.module.state_dict().items()}
-        report(TaskProgress(step, loss.item(), validation))
-    network.module.load_state_dict(weights)
-    network.module.eval()
-    return best
+    def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """One row: of the task's loss. See Training.gradients."""
+        pairs = self._draws.batch(step)
+        generators = [self._draws.generator(step, place) for place in range(len(pairs))]
+        images = torch.cat([self._augmented(pair, rng) for pair, rng in zip(pairs, generators, strict=True)])
+        self.network.module.train()
+        with self.autocast():
+            losses = self.network.losses(images, [pair.target for pair in pairs]).float()
+        row = self.gradient_row(losses, self.network.task.value, pairs, step)
+        return row[None], {"loss": self.average(losses)}
+
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """The mean loss of the held-out pairs; of fused images where the training is mixed."""
+        self.network.module.eval()
+        (mean,) = self.held_out_means(self._held_out, self._judge)
+        return {"mean": mean}
+
+    @torch.no_grad()
+    def show(self, folder: RunFolder, step: int) -> None:
+        """What the network is shown of the first held-out pair."""
+        image = shown(self.shrunk(self._held_out[0]), self._fusion, self._validated)
+        folder.picture(step, self._validated, side_by_side(image))
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write the network."""
+        tasks.save_network(self.network, path, record)
+
+    @property
+    def _validated(self) -> str:
+        return "fused" if self._given == "mixed" else self._given
+
+    def _judge(self, pair: LabelledPair) -> Sequence[float]:
+        return [float(self.network.losses(shown(pair, self._fusion, self._validated), [pair.target]))]
+
+    def _augmented(self, pair: LabelledPair, rng: np.random.Generator) -> Tensor:
+        kind = str(rng.choice(_KINDS, p=_SHARES)) if self._given == "mixed" else self._given
+        image = shown(pair, self._fusion, kind)
+        if not self.recipe.light:
+            return image
+        lit = random_light(image[0].permute(1, 2, 0).cpu().numpy(), rng)
+        return torch.from_numpy(lit).permute(2, 0, 1)[None].to(image)
 
 
 @torch.no_grad()
-def judge_network(network: TaskNetwork, fusion: CLDyN, pairs: Sequence[LabelledPair], given: Input, side: int) -> float:
-    """Mean loss over whole pairs, their longer side shrunk to `side`."""
-    network.module.eval()
-    shrunk = (shrink_pair(pair, side) for pair in pairs)
-    return float(np.mean([float(network.losses(images([pair], fusion, given), [pair.target])) for pair in shrunk]))
-
-
-@torch.no_grad()
-def images(pairs: Sequence[LabelledPair], fusion: CLDyN, given: Input) -> Tensor:
-    """What the network is shown of pairs of one size, (B, 3, H, W) in [0, 1]."""
-    device = next(fusion.parameters()).device
-    visible, infrared = as_pair_batch(pairs, device)
-    if given == "infrared":
+def shown(pair: LabelledPair, fusion: CLDyN, kind: str) -> Tensor:
+    """A pair as "fused", "visible" or "infrared" image, (1, 3, H, W) in [0, 1]."""
+    visible, infrared = as_pair_batch([pair], next(fusion.parameters()).device)
+    if kind == "infrared":
         return infrared.expand(-1, 3, -1, -1)
-    return visible if given == "visible" else fusion.first_pass(visible, infrared).rgb.clamp(0.0, 1.0)
-
-
-def _draw(pairs: Sequence[LabelledPair], recipe: TaskTraining, rng: np.random.Generator) -> LabelledPair:
-    return random_pair_view(pairs[int(rng.integers(len(pairs)))], (recipe.size, recipe.size), rng)
-
-
-def _schedule(step: int, recipe: TaskTraining) -> float:
-    warm = min(1.0, step / max(1, recipe.warmup))
-    return warm * cosine(step / recipe.steps, 0.02)
+    return visible if kind == "visible" else fusion.first_pass(visible, infrared).rgb.clamp(0.0, 1.0)

@@ -2,116 +2,98 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from cldyn_core.checkpoint import save_weights
+from cldyn_core.color import rgb_to_ycbcr
+from cldyn_core.data.pair_views import random_crop
 from cldyn_core.losses import visual_loss
-from cldyn_core.types import as_batch
-from cldyn_core.vfn import VFN
+from cldyn_core.model import CLDyN
+from cldyn_core.train.draws import Draws, Pairs
+from cldyn_core.train.pictures import side_by_side
+from cldyn_core.train.processes import Processes
+from cldyn_core.train.recipe import Recipe
+from cldyn_core.train.run_folder import RunFolder
+from cldyn_core.train.training import Training, check_pairs
+from cldyn_core.types import LabelledPair, as_pair_batch
 
-LumaPair = tuple[NDArray[np.uint8], NDArray[np.uint8]]
-"""Infrared and visible luma, (H, W) each, of the same size."""
+_FIGURES = ("mean", "average", "maximum")
+"""Visual loss of the network, and of the fusions that need none."""
 
 
 @dataclass(frozen=True)
-class VisualTraining:
-    """Recipe of stage 1. The paper's: 100 epochs of batches of 16 crops of 256 pixels, learning rate 1e-3."""
+class VisualTraining(Recipe):
+    """Recipe of stage 1. The paper's: 100 epochs of batches of 16 crops of 256 pixels."""
 
     steps: int = 3000
     batch: int = 8
-    crop: int = 128
-    """Side of the square crops in pixels."""
-    learning_rate: float = 1e-3
-    """Of Adam; falls to 1 % along a cosine."""
-    seed: int = 0
-    report_every: int = 50
+    size: int = 128
+    """Side of the square crops in pixels, a multiple of 32. Smaller pairs are enlarged."""
+    weight_decay: float = 0.0
+    clip: float = 100.0
+    """Largest norm of the gradient; the visual loss rarely needs one."""
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Mean of the loss and its terms over the last `report_every` steps."""
+class Visual(Training):
+    """Stage 1, ready to run. Raises ValueError without a pair to train on and one to judge with."""
 
-    step: int
-    loss: float
-    intensity: float
-    gradient: float
-    seconds: float
+    stage = "visual"
+    weights_file = "cldyn.safetensors"
 
+    def __init__(
+        self, model: CLDyN, train: Pairs, held_out: Pairs, recipe: VisualTraining, processes: Processes | None = None
+    ) -> None:
+        check_pairs("stage 1", train, held_out)
+        super().__init__({"vfn": model.vfn}, recipe, processes or Processes(next(model.parameters()).device))
+        self.model, self._held_out = model.eval(), held_out
+        model.vfn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
+        self._draws = Draws(train, recipe, self.processes, view=random_crop)
 
-def train_visual(
-    vfn: VFN, pairs: Sequence[LumaPair], recipe: VisualTraining, report: Callable[[Progress], None] = lambda _: None
-) -> VFN:
-    """Train in place and return the network in evaluation mode. Raises ValueError for pairs smaller than the crop and
-    FloatingPointError for a loss that is not finite.
-    """
-    if recipe.crop < 8:
-        raise ValueError(f"crops of {recipe.crop} pixels teach nothing; take at least 8")
-    small = [i for i, (ir, _) in enumerate(pairs) if min(ir.shape) < recipe.crop]
-    if small or not pairs:
-        raise ValueError(
-            f"stage 1 needs pairs of at least {recipe.crop} pixels; too small: {small[:5] or 'no pairs at all'}"
-        )
-    torch.manual_seed(recipe.seed)
-    rng = np.random.default_rng(recipe.seed)
-    device = next(vfn.parameters()).device
-    vfn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
-    optimizer = torch.optim.Adam(vfn.parameters(), lr=recipe.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.steps, 0.01 * recipe.learning_rate)
-    vfn.train()
-    sums, start = np.zeros(3), time.monotonic()
-    for step in range(1, recipe.steps + 1):
-        infrared, luma = sample_batch(pairs, recipe, rng)
-        infrared, luma = infrared.to(device), luma.to(device)
-        total, intensity, gradient = visual_loss(vfn(infrared, luma), infrared, luma)
-        if not torch.isfinite(total):
-            raise FloatingPointError(f"the loss is {total.item()} at step {step}; lower the learning rate")
-        optimizer.zero_grad()
-        total.backward()
-        optimizer.step()
-        schedule.step()
-        sums += total.item(), intensity.item(), gradient.item()
-        if step % recipe.report_every == 0 or step == recipe.steps:
-            loss, *terms = (sums / ((step - 1) % recipe.report_every + 1)).tolist()
-            report(Progress(step, loss, terms[0], terms[1], time.monotonic() - start))
-            sums[:] = 0
-    return vfn.eval().to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    def measure(self) -> None:
+        """Nothing to know."""
 
+    def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        """One row: of the visual loss. See Training.gradients."""
+        pairs = self._draws.batch(step)
+        infrared, luma = self._inputs(pairs)
+        self.model.vfn.train()
+        with self.autocast():
+            fused = self.model.vfn(infrared, luma)
+        losses, intensity, gradient = visual_loss(fused.float(), infrared, luma)
+        row = self.gradient_row(losses, "stage 1", pairs, step)
+        figures = {"loss": losses, "intensity": intensity, "gradient": gradient}
+        return row[None], {name: self.average(value) for name, value in figures.items()}
 
-@torch.inference_mode()
-def judge_visual(vfn: VFN, pairs: Sequence[LumaPair]) -> dict[str, float]:
-    """Mean visual loss over whole images of the network, and of the fusions that need none: "vfn", "average",
-    "maximum".
-    """
-    device = next(vfn.parameters()).device
-    sums = {"vfn": 0.0, "average": 0.0, "maximum": 0.0}
-    for pair in pairs:
-        infrared, luma = (as_batch(image, device) for image in pair)
-        fused = {
-            "vfn": vfn(infrared, luma),
-            "average": (infrared + luma) / 2,
-            "maximum": torch.maximum(infrared, luma),
-        }
-        for name, image in fused.items():
-            sums[name] += visual_loss(image, infrared, luma)[0].item() / len(pairs)
-    return sums
+    @torch.no_grad()
+    def validate(self) -> dict[str, float]:
+        """Visual loss of the network ("mean"), of average and maximum, over the held-out pairs."""
+        self.model.vfn.eval()
+        return dict(zip(_FIGURES, self.held_out_means(self._held_out, self._judge, len(_FIGURES)), strict=True))
+
+    @torch.no_grad()
+    def show(self, folder: RunFolder, step: int) -> None:
+        """First held-out pair: infrared, visible, fused."""
+        visible, infrared = as_pair_batch([self.shrunk(self._held_out[0])], self.processes.device)
+        fused = self.model.first_pass(visible, infrared).rgb
+        folder.picture(step, "infrared_visible_fused", side_by_side(infrared, visible, fused))
+
+    def save(self, path: Path, record: Mapping[str, Any]) -> None:
+        """Write the CLDyN; its compensation is as it was."""
+        save_weights(self.model, path, record)
+
+    def _judge(self, pair: LabelledPair) -> Sequence[float]:
+        infrared, luma = self._inputs([pair])
+        ways = (self.model.vfn(infrared, luma), (infrared + luma) / 2, torch.maximum(infrared, luma))
+        return [float(visual_loss(fused, infrared, luma)[0]) for fused in ways]
+
+    def _inputs(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
+        visible, infrared = as_pair_batch(pairs, self.processes.device)
+        return infrared, rgb_to_ycbcr(visible)[:, :1]
 
 
-def sample_batch(pairs: Sequence[LumaPair], recipe: VisualTraining, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
-    """Random crops, the same flip and quarter turn for both modalities -> two (B, 1, crop, crop) float32 in [0, 1]."""
-    crops = np.empty((2, recipe.batch, 1, recipe.crop, recipe.crop), np.uint8)
-    for b in range(recipe.batch):
-        pair = pairs[int(rng.integers(len(pairs)))]
-        h, w = pair[0].shape
-        top, left = int(rng.integers(h - recipe.crop + 1)), int(rng.integers(w - recipe.crop + 1))
-        flip, turns = bool(rng.integers(2)), int(rng.integers(4))
-        for modality, image in enumerate(pair):
-            crop = np.rot90(image[top : top + recipe.crop, left : left + recipe.crop], turns)
-            crops[modality, b, 0] = crop[:, ::-1] if flip else crop
-    infrared, luma = torch.from_numpy(crops).float().div_(255.0)
-    return infrared, luma

@@ -17,7 +17,7 @@ from cldyn_core import CLDyN, Task
 from cldyn_core.checkpoint import load_weights
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
-from cldyn_core.train.closed_loop_run import BEST, run_closed_loop
+from cldyn_core.train.run import run as run_training
 from cldyn_core.train.run_folder import RunFolder
 from cldyn_core.types import LabelledPair, SaliencyMap
 
@@ -79,7 +79,12 @@ def prepare(recipe: ClosedLoopTraining = RECIPE, two: bool = False) -> ClosedLoo
 
 
 def run(loop: ClosedLoop, folder: Path, resume: bool = False, stop_after: int | None = None) -> dict[str, float]:
-    return run_closed_loop(loop, RunFolder(folder, {}, resume), resume, lambda _: None, stop_after)
+    return run_training(loop, RunFolder(folder, {}, resume), stop_after=stop_after)
+
+
+def gradient_of(loop: ClosedLoop, step: int) -> tuple[Tensor, dict[str, float]]:
+    rows, figures = loop.gradients(step)
+    return loop.combine(rows, step), figures
 
 
 def test_only_the_compensation_moves(tmp_path: Path) -> None:
@@ -101,7 +106,7 @@ def test_every_parameter_of_the_compensation_gets_gradient() -> None:
     sizes = [parameter.numel() for parameter in loop.parameters]
     touched = torch.zeros(len(sizes), dtype=torch.bool)
     for step in range(1, 13):
-        gradient, _ = loop.gradient(step)
+        gradient, _ = gradient_of(loop, step)
         touched |= torch.tensor([bool(part.abs().max() > 0) for part in gradient.split(sizes)])
     assert touched.all()
 
@@ -110,7 +115,7 @@ def test_it_helps_pairs_that_it_has_not_seen(tmp_path: Path) -> None:
     best = run(prepare(replace(RECIPE, steps=30, validate_every=10)), tmp_path / "run")
     assert best["mean"] < 0.97
     loop = prepare()
-    loop.model.load_state_dict(load_weights(tmp_path / "run" / BEST).state_dict())
+    loop.model.load_state_dict(load_weights(tmp_path / "run" / ClosedLoop.weights_file).state_dict())
     loop.measure()
     assert loop.validate()["mean"] == pytest.approx(best["mean"], rel=1e-4)
 
@@ -141,7 +146,7 @@ def test_a_broken_loss_stops_and_names_the_batch(tmp_path: Path) -> None:
     loop.measure()
     loop.networks[Task.SALIENCY].scale = math.nan  # type: ignore[attr-defined]
     with pytest.raises(FloatingPointError, match=r"saliency: the loss is nan at step 1, batch scene 1-"):
-        loop.gradient(1)
+        loop.gradients(1)
 
 
 def test_the_penalty_weighs_images_that_became_worse() -> None:
@@ -151,7 +156,7 @@ def test_the_penalty_weighs_images_that_became_worse() -> None:
         for rsc in (loop.model.rsc_ir, loop.model.rsc_vi):
             nn.init.normal_(rsc.blocks[0].zero_conv.weight, std=2.0)  # type: ignore[union-attr,arg-type]
         loop.measure()
-    (gradient, figures), (weighted, _) = plain.gradient(1), heavy.gradient(1)
+    (gradient, figures), (weighted, _) = gradient_of(plain, 1), gradient_of(heavy, 1)
     assert figures["saliency/gain"] < 0
     assert weighted.norm() > 1.5 * gradient.norm()
 
@@ -187,5 +192,5 @@ def test_impossible_recipes_are_refused(field: str, value: int) -> None:
 def test_tasks_without_data_are_refused() -> None:
     with pytest.raises(ValueError, match="at least one task"):
         ClosedLoop(CLDyN(), {}, {}, {}, RECIPE)
-    with pytest.raises(ValueError, match="saliency: stage 2 needs pairs"):
+    with pytest.raises(ValueError, match="saliency: needs pairs"):
         ClosedLoop(CLDyN(), {Task.SALIENCY: Brightness()}, {Task.SALIENCY: scenes(1, 0)}, {Task.SALIENCY: []}, RECIPE)

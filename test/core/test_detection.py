@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from truth import boxes
 
 from cldyn_core import EngineSettings, Task, WeightsError, tasks
 from cldyn_core.checkpoint import write_tensors
-from cldyn_core.types import M3FD_CLASSES, Detections
+from cldyn_core.types import M3FD_CLASSES
 
 pytest.importorskip("ultralytics", reason="the detector's optional package is not installed")
 
@@ -27,11 +27,6 @@ def detector() -> Detector:
     made = Detector()
     made.module.eval()
     return made
-
-
-def boxes(*rows: tuple[float, float, float, float, int]) -> Detections:
-    array = np.array(rows, np.float32).reshape(-1, 5)
-    return Detections(array[:, :4], np.ones(len(rows), np.float32), array[:, 4].astype(np.int64), M3FD_CLASSES)
 
 
 def test_feature_is_the_last_c3_s_output_at_stride_32(detector: Detector) -> None:
@@ -96,7 +91,7 @@ def test_classes_that_were_not_annotated_teach_nothing() -> None:
     detector = Detector()
     image = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(4))
     detector.module.eval()
-    targets = [replace(boxes(), annotated=annotated) for annotated in ((0, 1), None)]
+    targets = [boxes(annotated=(0, 1)), boxes()]
     detector.losses(image, targets)[0].backward()
     head: Any = detector.module.model[-1]  # type: ignore[index]
     for scale in head.cv3:

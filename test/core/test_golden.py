@@ -59,8 +59,8 @@ def test_recorded_vectors(path: Path) -> None:
         assert torch.equal(block.configurations, golden[f"out.routing_index_{k}"])
         assert torch.equal(bank[block.configurations, block.vectors], golden[f"out.selected_basis_{k}"])
     _, intensity, gradient = visual_loss(first.luma, infrared, ycbcr[:, :1])
-    torch.testing.assert_close(intensity, golden["out.loss_intensity_max"], rtol=1e-4, atol=0)
-    torch.testing.assert_close(gradient, golden["out.loss_grad"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(intensity.mean(), golden["out.loss_intensity_max"], rtol=1e-4, atol=0)
+    torch.testing.assert_close(gradient.mean(), golden["out.loss_grad"], rtol=1e-4, atol=0)
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda p: p.stem)
@@ -72,6 +72,6 @@ def test_routing_logits(path: Path) -> None:
         for i in range(model.vfn.depth - 1):
             x_ir, x_vi = model.vfn.encoder_ir.block(i, x_ir), model.vfn.encoder_vi.block(i, x_vi)
             for k, (rsc, x) in enumerate(((model.rsc_ir, x_ir), (model.rsc_vi, x_vi))):
-                choice = rsc.blocks[i].choose(model.bank(), golden["in.task"], x)
-                assert relative(choice.logits, golden[f"out.routing_logits_{2 * i + k}"]) < 1e-4
+                logits = rsc.blocks[i].logits(golden["in.task"], x)
+                assert relative(logits, golden[f"out.routing_logits_{2 * i + k}"]) < 1e-4
             x_ir, x_vi = golden[f"out.injected_ir_{i}"], golden[f"out.injected_vi_{i}"]

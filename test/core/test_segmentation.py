@@ -131,11 +131,13 @@ def test_building_uses_no_network_and_leaves_torchvision_alone(tmp_path: Path) -
         "import sys, socket\n"
         "def refuse(*a, **k): raise OSError('network use')\n"
         "socket.socket.connect = socket.create_connection = socket.getaddrinfo = refuse\n"
+        "from cldyn_core.tasks.detr import Detr\n"
         "from cldyn_core.tasks.segmentation import Segmenter\n"
         "from cldyn_core.tasks.transformer_detection import TransformerDetector\n"
         "assert 'transformers' not in sys.modules\n"
         "Segmenter('segformer-b0', ['a'])\n"
         "TransformerDetector('rtdetr-r18', ['a'])\n"
+        "Detr('detr-r18', ['a'])\n"
         "assert 'torchvision' not in sys.modules\n"
     )
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parents[2])}

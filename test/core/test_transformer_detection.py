@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from truth import boxes
 
-from cldyn_core.types import M3FD_CLASSES, Detections, EngineSettings
+from cldyn_core.types import M3FD_CLASSES, EngineSettings
 
 pytest.importorskip("transformers", reason="the detector's optional package is not installed")
 pytest.importorskip("scipy", reason="the detector's optional package is not installed")
@@ -20,11 +23,6 @@ def detector() -> TransformerDetector:
     made = TransformerDetector("rtdetr-r18", M3FD_CLASSES)
     made.module.eval()
     return made
-
-
-def boxes(*rows: tuple[float, float, float, float, int]) -> Detections:
-    array = np.array(rows, np.float32).reshape(-1, 5)
-    return Detections(array[:, :4], np.ones(len(rows), np.float32), array[:, 4].astype(np.int64), M3FD_CLASSES)
 
 
 TARGETS = [boxes((5, 5, 40, 50, 1), (30, 10, 60, 30, 0)), boxes(), boxes((20, 30, 90, 80, 5))]
@@ -67,6 +65,15 @@ def test_losses_reach_the_image(detector: TransformerDetector, train: bool) -> N
     losses.sum().backward()
     assert losses.shape == (3,) and losses.isfinite().all() and (losses > 0).all()
     assert image.grad is not None and (image.grad.abs().sum((1, 2, 3)) > 0).all()
+
+
+@pytest.mark.parametrize("train", [False, True])
+def test_classes_that_were_not_annotated_teach_nothing(detector: TransformerDetector, train: bool) -> None:
+    detector.module.train(train)
+    detector.losses(torch.rand(1, 3, 100, 140), [boxes((5, 5, 40, 50, 1), annotated=(0, 1))]).sum().backward()
+    model: Any = detector.module.model
+    for head in (*model.decoder.class_embed, model.enc_score_head):
+        assert (head.bias.grad != 0).tolist() == [True, True, False, False, False, False]
 
 
 def test_a_batch_without_boxes_has_a_loss_in_training(detector: TransformerDetector) -> None:
