@@ -75,8 +75,7 @@ class ClosedLoop(Training):
             check_pairs(task.value, train[task], held_out[task])
         model.requires_grad_(False)
         super().__init__(model.compensation(), recipe, processes or Processes(next(model.parameters()).device))
-        self.model, self._whole_vfn = model, model.vfn
-        model.vfn = folded(model.vfn).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model, self._running = model, _faster(model)
         self.networks, self._held_out = dict(networks), held_out
         for network in self.networks.values():
             network.module.requires_grad_(False).eval()
@@ -104,10 +103,10 @@ class ClosedLoop(Training):
         for index, (task, network) in enumerate(self.networks.items()):
             pairs = self._draws[task].batch(step)
             begun, before, feature, targets = self._observe(task, pairs)
-            noise = self.model.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
+            noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
             noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device)
             with self.autocast():
-                image = self.model.compensate(begun, feature, noise).rgb.clamp(0.0, 1.0)
+                image = self._running.compensate(begun, feature, noise).rgb.clamp(0.0, 1.0)
                 after = network.losses(image.float(), targets).float()
             losses = (after + self.recipe.penalty * torch.relu(after - before)) / self.baseline[task]
             rows.append(self.gradient_row(losses, task.value, pairs, step))
@@ -129,7 +128,7 @@ class ClosedLoop(Training):
             def judge(pair: LabelledPair, task: Task = task, network: TaskNetwork = network) -> Sequence[float]:
                 begun, _, feature, targets = self._observe(task, [pair])
                 with self.autocast():
-                    image = self.model.compensate(begun, feature).rgb.clamp(0.0, 1.0)
+                    image = self._running.compensate(begun, feature).rgb.clamp(0.0, 1.0)
                     return [float(network.losses(image.float(), targets))]
 
             relative[task] = self.held_out_means(self._held_out[task], judge)[0] / self.baseline[task]
@@ -141,7 +140,7 @@ class ClosedLoop(Training):
         """The first held-out pair of a task, without and with compensation."""
         self._train_mode(False)
         begun, _, feature, _ = self._observe(task, [self.shrunk(self._held_out[task][0])])
-        pictures = self.model.fuse(begun), self.model.compensate(begun, feature)
+        pictures = self._running.fuse(begun), self._running.compensate(begun, feature)
         self._train_mode(True)
         return pictures
 
@@ -153,22 +152,28 @@ class ClosedLoop(Training):
             folder.text(step, f"{task.value}/plan", after.plan.describe() if after.plan else "")
 
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
-        """Write the CLDyN with its own fusion network."""
-        running, self.model.vfn = self.model.vfn, self._whole_vfn
+        """Write the CLDyN."""
         save_weights(self.model, path, record)
-        self.model.vfn = running
 
     @torch.no_grad()
     def _observe(self, task: Task, pairs: Pairs) -> tuple[Beginning, Tensor, Tensor, list]:
         """The uncompensated pass: its shared beginning, each image's loss, the requirement, the ground truths."""
         targets = [pair.target for pair in pairs]
         with self.autocast():
-            begun = self.model.begin(*as_pair_batch(pairs, self.processes.device))
-            seen = self.networks[task].observe(self.model.fuse(begun).rgb.float().clamp(0.0, 1.0), targets)
+            begun = self._running.begin(*as_pair_batch(pairs, self.processes.device))
+            seen = self.networks[task].observe(self._running.fuse(begun).rgb.float().clamp(0.0, 1.0), targets)
         feature = seen.feature if self.recipe.closed_loop else torch.zeros_like(seen.feature)
         return begun, seen.losses.float(), feature, targets
 
     def _train_mode(self, training: bool) -> None:
-        self.model.eval()
+        self._running.eval()
         for part in self.modules.values():
             part.train(training)
+
+
+def _faster(model: CLDyN) -> CLDyN:
+    """The same compensation around a copy of the fusion network that is a third faster."""
+    running = CLDyN(model.architecture)
+    running.rsc_ir, running.rsc_vi, running.bank = model.rsc_ir, model.rsc_vi, model.bank
+    running.vfn = folded(model.vfn).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return running

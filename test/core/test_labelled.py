@@ -216,24 +216,3 @@ def test_a_split_is_named_right_and_not_empty(street: Path) -> None:
     assert sum(map(len, parts)) == 5
     with pytest.raises(PairError, match="unknown split 'dev'"):
         open_labelled(street, Task.SALIENCY, split="dev")
-
-
-def test_from_pairs_to_weights_with_two_commands(
-    street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("jsonargparse")
-    pytest.importorskip("transformers")
-    small = ["--recipe.steps=2", "--recipe.batch=2", "--recipe.size=64", "--recipe.validate_every=1"]
-    weights, run = tmp_path / "seg.safetensors", tmp_path / "run"
-    folders = f"[{street}]"
-    network = ["--network", "segformer-b0", "--folders", folders, "--out", str(weights)]
-    assert main(["train", "task", *network, *small]) == 0
-    stage = ["--segmentation.weights", str(weights), "--segmentation.folders", folders, "--out", str(run)]
-    assert main(["train", "closed-loop", *stage, *small]) == 0
-    assert (run / "cldyn.safetensors").is_file() and "validation/mean" in (run / "metrics.csv").read_text()
-    assert main(["train", "closed-loop", *stage, *small]) == 1
-    assert "is not empty" in capfd.readouterr().err
-    assert main(["train", "closed-loop", *stage, *small, "--resume", "true"]) == 0
-    with pytest.raises(SystemExit):
-        main(["train", "closed-loop", "--recipe.steps", "many"])
-    assert "recipe.steps" in capfd.readouterr().err
