@@ -1,7 +1,8 @@
-"""Time of one stage-2 step against a straight transcription of the paper's order, interleaved in one run.
+"""Time of one stage-2 step against a straight transcription of the paper's order, turn by turn in one run.
 
 The transcription loops over samples and branches, runs the whole selector without gradient, keeps nothing from one
-pass to the next and asks the task network twice about the uncompensated image. Both draw the same pairs.
+pass to the next and asks the task network twice about the uncompensated image. Both draw the same pairs. Each way has
+a process of its own, because one of the differences, the tuned allocator, is a property of the process.
 
     python bench/closed_loop_step.py --size 256 --batch 4 --steps 3
 """
@@ -13,6 +14,8 @@ import resource
 import statistics
 import time
 from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -84,8 +87,8 @@ def sequence(descriptor: torch.nn.Module, flat: Tensor) -> Tensor:
 
 def transcribed_step(loop: ClosedLoop, step: int) -> None:
     model, rows = loop.model, []
-    for index, (task, network) in enumerate(loop.networks.items()):
-        pairs = loop._draw(task, step, index)
+    for task, network in loop.networks.items():
+        pairs = loop._draws[task].batch(step)
         visible, infrared = as_pair_batch(pairs)
         targets = [pair.target for pair in pairs]
         with torch.no_grad():
@@ -107,10 +110,27 @@ def transcribed_step(loop: ClosedLoop, step: int) -> None:
         rows.append(torch.cat([g.flatten() for g in gradients if g is not None]))
 
 
-def timed(action: Callable[[], object]) -> float:
-    start = time.perf_counter()
-    action()
-    return time.perf_counter() - start
+WAYS: dict[str, tuple[bool, int, Callable[[ClosedLoop], Callable[[int], object]]]] = {  # tuned allocator, stride, step
+    "ours": (True, 8, lambda loop: loop.gradients),
+    "ours, every pixel": (True, 1, lambda loop: loop.gradients),
+    "transcription": (False, 1, lambda loop: lambda step: transcribed_step(loop, step)),
+    "transcription, tuned allocator": (True, 1, lambda loop: lambda step: transcribed_step(loop, step)),
+}
+
+
+def serve(name: str, size: int, batch: int, channel: Connection) -> None:
+    """One way in its process: answers every step number with seconds, and with GiB at the end."""
+    tuned, stride, way = WAYS[name]
+    if tuned:
+        keep_freed_memory()
+    torch.manual_seed(0)
+    step_of = way(make_loop(ClosedLoopTraining(batch=batch, size=size, selection_stride=stride)))
+    channel.send(0.0)
+    while step := channel.recv():
+        start = time.perf_counter()
+        step_of(step)
+        channel.send(time.perf_counter() - start)
+    channel.send(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 
 
 def main() -> None:
@@ -118,26 +138,25 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--steps", type=int, default=3)
-    parser.add_argument("--only-ours", action="store_true", help="for the peak memory of our step alone")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), metavar="WAY", help=", ".join(WAYS))
     arguments = parser.parse_args()
-    keep_freed_memory()
-    torch.manual_seed(0)
-    recipe = ClosedLoopTraining(batch=arguments.batch, size=arguments.size)
-    exact = ClosedLoopTraining(batch=arguments.batch, size=arguments.size, selection_stride=1)
-    loop = make_loop(recipe)
-    ways: dict[str, Callable[[int], object]] = {"ours": loop.gradient}
-    if not arguments.only_ours:
-        whole = make_loop(exact)
-        ways |= {"ours, every pixel": whole.gradient, "transcription": lambda step: transcribed_step(whole, step)}
-    times: dict[str, list[float]] = {name: [] for name in ways}
+    channels = {}
+    context = get_context("spawn")
+    for name in arguments.ways:
+        channels[name], theirs = context.Pipe()
+        context.Process(target=serve, args=(name, arguments.size, arguments.batch, theirs), daemon=True).start()
+        channels[name].recv()
+    times: dict[str, list[float]] = {name: [] for name in channels}
     for step in range(1, arguments.steps + 2):
-        for name, way in ways.items():
-            times[name].append(timed(lambda way=way, step=step: way(step)))  # type: ignore[misc]
+        for name, channel in channels.items():
+            channel.send(step)
+            times[name].append(channel.recv())
     medians = {name: statistics.median(values[1:]) for name, values in times.items()}  # the first warms up
+    print(f"{'':31}  median   peak memory")
     for name, median in medians.items():
-        ratio = f"  {medians['transcription'] / median:.2f}x" if "transcription" in medians else ""
-        print(f"{name:20} {median:7.2f} s{ratio}")
-    print(f"peak memory of the process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+        channels[name].send(0)
+        ratios = [f"{other / median:.2f}x of {way}" for way, other in medians.items() if way.startswith("transcription")]
+        print(f"{name:31} {median:6.2f} s {channels[name].recv():5.1f} GiB  {', '.join(ratios)}")
 
 
 if __name__ == "__main__":
