@@ -53,33 +53,29 @@ class SequenceDescriptor(nn.Module):
 class BasisQuery(nn.Module):
     """The query (B, 256) that the basis vectors are compared with (step 6)."""
 
-    training_stride: int
-    """In training the mean of the image branch is estimated from every so many-th pixel of each axis, at a fraction of
-    the cost. 1: exact, as in evaluation.
-    """
-
     def __init__(self) -> None:
         super().__init__()
-        self.training_stride = 1
         self.task = SequenceDescriptor(64, 128)
         self.image = nn.Sequential(*_conv_bn(CHANNELS, 64), *_conv_bn(64, 128))
         self.mlp = _mlp(256, 64, VECTOR_LENGTH)
 
-    def forward(self, task_feature: Tensor, x: Tensor) -> Tensor:
-        """Task feature (B, C, ...) and image feature (B, 8, H, W) -> (B, 256)."""
+    def forward(self, task_feature: Tensor, x: Tensor, stride: int = 1) -> Tensor:
+        """Task feature (B, C, ...) and image feature (B, 8, H, W) -> (B, 256). stride: between the pixels whose mean
+        describes the image; 1: all.
+        """
         flat = task_feature.flatten(1)
         normalized = flat / (flat.square().mean(1, keepdim=True).sqrt() + 1e-8)
-        return self.mlp(torch.cat((self.task(normalized[:, None]), self._image_mean(x)), dim=1))
+        return self.mlp(torch.cat((self.task(normalized[:, None]), self._image_mean(x, stride)), dim=1))
 
-    def _image_mean(self, x: Tensor) -> Tensor:
-        if not self.training or self.training_stride == 1 or min(x.shape[2:]) < _PATCH:
+    def _image_mean(self, x: Tensor, stride: int) -> Tensor:
+        if stride == 1 or min(x.shape[2:]) < _PATCH:
             return self.image(x).mean((2, 3))
-        return self._sampled(x).unflatten(0, (len(x), -1)).mean(1)
+        return self._sampled(x, stride).unflatten(0, (len(x), -1)).mean(1)
 
-    def _sampled(self, x: Tensor) -> Tensor:
+    def _sampled(self, x: Tensor, stride: int) -> Tensor:
         """Both convolutions on the 5x5 pixels around each sample: (B, 8, H, W) -> (B samples, 128)."""
         conv_1, norm_1, act, conv_2, norm_2, _ = self.image
-        patches = x.unfold(2, _PATCH, self.training_stride).unfold(3, _PATCH, self.training_stride)
+        patches = x.unfold(2, _PATCH, stride).unfold(3, _PATCH, stride)
         patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
         hidden = act(norm_1(F.conv2d(patches, conv_1.weight)))  # type: ignore[arg-type]
         return act(norm_2(F.conv2d(hidden, conv_2.weight)))[:, :, 0, 0]  # type: ignore[arg-type]
@@ -89,12 +85,17 @@ class A2SI(nn.Module):
     """One injection block after one encoder block of one modality."""
 
     prototypes: Tensor
+    training_stride: int
+    """In training an image is described by every so many-th pixel of each axis, at a fraction of the cost. 1: by all,
+    as in evaluation.
+    """
 
     def __init__(self, branches: int = 4) -> None:
         super().__init__()
         if not 1 <= branches <= VECTORS:
             raise ValueError(f"A2SI takes 1 to {VECTORS} branches (the vectors of one configuration), not {branches}")
         self.branches = branches
+        self.training_stride = 1
         self.task = SequenceDescriptor(4, CHANNELS)
         self.image = nn.Sequential(*_conv_bn(CHANNELS, CHANNELS))
         self.architecture = _mlp(2 * CHANNELS, 32, PROTOTYPE_LENGTH * branches)
@@ -126,7 +127,7 @@ class A2SI(nn.Module):
             )
         task_feature = task_feature.to(x.dtype)  # a task network may run in half precision
         selection = self._select(task_feature, x, noise)
-        vectors, chosen = self._look_up(bank, selection, self.query(task_feature, x))
+        vectors, chosen = self._look_up(bank, selection, self.query(task_feature, x, self._stride))
         return Choice(BlockPlan(selection.argmax(-1), vectors), chosen)
 
     def _select(self, task_feature: Tensor, x: Tensor, noise: Tensor | None) -> Tensor:
@@ -175,10 +176,16 @@ class A2SI(nn.Module):
             0, (n, -1)
         )
 
+    @property
+    def _stride(self) -> int:
+        return self.training_stride if self.training else 1
+
     def logits(self, task_feature: Tensor, x: Tensor) -> Tensor:
         """Cosine (B, M, 4) of each branch's architecture vector with the configurations' prototypes (steps 1 to 4)."""
         t = self.task(task_feature.flatten(1)[:, None])
-        v = self.image(x).mean((2, 3))
+        convolve, norm, act = self.image
+        described = F.conv2d(x, convolve.weight, stride=self._stride, padding=1)  # type: ignore[arg-type]
+        v = act(norm(described)).mean((2, 3))
         a = self.architecture(torch.cat((t, v), dim=1)).view(-1, PROTOTYPE_LENGTH, self.branches)
         return F.cosine_similarity(a.transpose(1, 2)[:, :, None], self.prototypes, dim=-1)
 

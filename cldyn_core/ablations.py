@@ -36,9 +36,10 @@ class NoBank(A2SI):
 class PlainConvolution(nn.Module):
     """No compensation that knows the task: an ordinary trained convolution in the place of A2SI."""
 
+    training_stride = 1
+
     def __init__(self, branches: int = 4) -> None:
         super().__init__()
-        self.branches = branches
         self.body = nn.Sequential(
             nn.Conv2d(CHANNELS, CHANNELS * branches, 3, padding=1, bias=False),
             nn.BatchNorm2d(CHANNELS * branches),

@@ -40,7 +40,7 @@ class ClosedLoopTraining(Recipe):
     cagrad_c: float = 0.5
     """Radius of CAGrad's ball, as a share of the mean gradient."""
     selection_stride: int = 8
-    """Pixels between the samples of the basis query's image branch in training; 1: every pixel."""
+    """Pixels between the samples by which an image is described in training; 1: every pixel, as in evaluation."""
     closed_loop: bool = True
     """False: the compensation is not told what the task saw (a feature of zeros); an ablation."""
 
@@ -81,8 +81,7 @@ class ClosedLoop(Training):
             network.module.requires_grad_(False).eval()
         for rsc in (model.rsc_ir, model.rsc_vi):
             for block in rsc.blocks:
-                if query := getattr(block, "query", None):
-                    query.training_stride = recipe.selection_stride
+                block.training_stride = recipe.selection_stride  # type: ignore[assignment]
         self._draws = {task: Draws(train[task], recipe, self.processes, i) for i, task in enumerate(self.networks)}
         self._train_mode(True)
         self.baseline = {task: math.nan for task in self.networks}

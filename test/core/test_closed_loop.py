@@ -174,13 +174,16 @@ def test_the_plan_depends_on_the_task() -> None:
 
 def test_sampled_selection_differs_only_in_training() -> None:
     torch.manual_seed(0)
-    model = CLDyN().eval()
-    query = model.rsc_ir.blocks[0].query
+    block: Any = CLDyN().eval().rsc_ir.blocks[0]
     feature, x = torch.randn(2, 9, 4, 4), torch.rand(2, 8, 33, 21)
-    exact = query(feature, x)  # type: ignore[operator]
-    query.training_stride = 4  # type: ignore[union-attr,assignment]
-    assert torch.equal(query(feature, x), exact)  # type: ignore[operator]
-    assert not torch.equal(query.train()(feature, x), exact)  # type: ignore[union-attr,operator]
+    logits, query = block.logits(feature, x), block.query(feature, x)
+    block.training_stride = 4
+    assert torch.equal(block.logits(feature, x), logits)
+    assert not torch.equal(block.train().logits(feature, x), logits)
+    block.eval()
+    everywhere = block.query.image(x)[:, :, 2:-2:4, 2:-2:4].flatten(2).transpose(1, 2).flatten(0, 1)
+    torch.testing.assert_close(block.query._sampled(x, 4), everywhere)
+    assert not torch.equal(block.query(feature, x, 4), query)
 
 
 @pytest.mark.parametrize(("field", "value"), [("size", 40), ("batch", 0), ("validate_every", 0)])
