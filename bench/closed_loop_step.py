@@ -155,7 +155,9 @@ def main() -> None:
     print(f"{'':31}  median   peak memory")
     for name, median in medians.items():
         channels[name].send(0)
-        ratios = [f"{other / median:.2f}x of {way}" for way, other in medians.items() if way.startswith("transcription")]
+        ratios = [
+            f"{other / median:.2f}x of {way}" for way, other in medians.items() if way.startswith("transcription")
+        ]
         print(f"{name:31} {median:6.2f} s {channels[name].recv():5.1f} GiB  {', '.join(ratios)}")
 
 

@@ -19,7 +19,7 @@ class FixedChoice(A2SI):
         super().__init__(branches)
         del self.task, self.image, self.architecture
 
-    def _select(self, task_feature: Tensor, x: Tensor, noise: Tensor | None) -> Tensor:  # noqa: ARG002
+    def _select(self, task_feature: Tensor, x: Tensor, noise: Tensor | None) -> Tensor:
         fixed = torch.arange(self.branches, device=x.device) % CONFIGURATIONS
         return F.one_hot(fixed, CONFIGURATIONS).to(x.dtype).expand(len(x), -1, -1)
 
@@ -27,7 +27,7 @@ class FixedChoice(A2SI):
 class NoBank(A2SI):
     """No bank: the query itself becomes the kernels, in the plan as vector 0."""
 
-    def _look_up(self, bank: Tensor, selection: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:  # noqa: ARG002
+    def _look_up(self, bank: Tensor, selection: Tensor, query: Tensor) -> tuple[Tensor, Tensor]:
         indices = torch.zeros_like(selection[..., 0], dtype=torch.long)
         # The product, which is the query, is the path on which the choice of configurations learns.
         return indices, query[:, None] * selection.sum(-1, keepdim=True)
@@ -50,7 +50,11 @@ class PlainConvolution(nn.Module):
         nn.init.zeros_(self.zero_conv.bias)  # type: ignore[arg-type]
 
     def forward(
-        self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None  # noqa: ARG002
+        self,
+        bank: Tensor,
+        task_feature: Tensor,
+        x: Tensor,
+        noise: Tensor | None = None,
     ) -> tuple[Tensor, BlockPlan]:
         """As A2SI.forward; the plan is empty."""
         nothing = torch.empty((len(x), 0), dtype=torch.long, device=x.device)

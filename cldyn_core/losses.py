@@ -13,7 +13,7 @@ GRADIENT_WEIGHT = 1.0
 
 
 def visual_loss(fused: Tensor, infrared: Tensor, luma: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Three (B, 1, H, W) images in [0, 1] -> (total, intensity term, gradient term), (B,) each; the terms unweighted."""
+    """(B, 1, H, W) images in [0, 1] -> (total, intensity term, gradient term), (B,) each, the terms unweighted."""
     wanted = torch.maximum(infrared, luma)
     wanted_gradient = torch.maximum(sobel_magnitude(infrared), sobel_magnitude(luma))
     intensity = (fused - wanted).abs().mean((1, 2, 3))

@@ -56,6 +56,10 @@ _BOX_CLASSES = {"m3fd": M3FD_CLASSES, "llvip": ("person",)}  # by layout
 _MASK_CLASSES = {"segmentation_labels": MSRS_CLASSES, "label": SEMANTIC_CLASSES}  # by folder; FMB has Label
 
 
+class NoLabelsError(PairError):
+    """A folder of pairs without labels of the task."""
+
+
 @dataclass(frozen=True)
 class _Labels:
     """The label files of one source."""
@@ -141,7 +145,7 @@ def open_labelled(
         items = _labelled(pairs, chosen, {source.visible: _labels(source, task) for source in sources})
         if not items:
             places = " or ".join(f"{name}/" for name in _FOLDERS[task])
-            raise PairError(f"{root}: no labels for {task.value}. Remedy: put them into {places} beside the images")
+            raise NoLabelsError(f"{root}: no labels for {task.value}. Remedy: put them into {places} beside the images")
         _check_names(root, items, wanted)
     if not items:
         raise PairError(f"{root}: its {split} part is empty. Remedy: use more images, or split=None")

@@ -14,26 +14,18 @@ from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
 from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import frame_costs
 from cldyn_core.train.processes import Processes
-from cldyn_core.train.start import Prepared, RunOptions, train
-from cldyn_core.train.task_data import TaskData, read_tasks
-from cldyn_core.types import Task
+from cldyn_core.train.start import Prepared, train
+from cldyn_core.train.task_data import SeveralTasksRun, read_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClosedLoopRun(RunOptions):
+class ClosedLoopRun(SeveralTasksRun):
     """All that a run of stage 2 can be told."""
 
-    folders: list[str] = field(default_factory=list)
-    """Labelled folders of pairs, for every task that they have labels and a network for."""
     out: str = "runs/closed_loop"
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
-    fusion: str = "default"
-    """Weights to start from: default (the bundled ones) or path of a .safetensors file."""
     compensation: Compensation = "full"
     """What is trained: full, or an ablation: fixed_choice, no_bank, convolution. Those begin with random weights."""
-    detection: TaskData = field(default_factory=TaskData)
-    segmentation: TaskData = field(default_factory=TaskData)
-    saliency: TaskData = field(default_factory=TaskData)
     recipe: ClosedLoopTraining = field(default_factory=ClosedLoopTraining)
 
 
@@ -46,8 +38,7 @@ def run_command(arguments: Sequence[str]) -> int:
 def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = start_model(options.fusion, options.compensation)
-    sources = {Task.DETECTION: options.detection, Task.SEGMENTATION: options.segmentation, Task.SALIENCY: options.saliency}
-    found = read_tasks(options.folders, sources, torch.device("cpu"))
+    found = read_tasks(options)
     costs = frame_costs(model, found.networks, compensated=True)
     for network in found.networks.values():
         network.module.to(processes.device)

@@ -19,7 +19,7 @@ View = Callable[[LabelledPair, tuple[int, int], np.random.Generator], LabelledPa
 
 
 class Draws:
-    """This process's part of the batches drawn from some pairs; the next one is made while a step computes.
+    """Batches drawn from some pairs, this process's part of them; the next is made while a step computes.
 
     stream: distinguishes the draws of one training (one a task).
     """

@@ -73,7 +73,8 @@ class Joint(Training):
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row a task. See Training.gradients."""
         self._train_mode(True)
-        rows, figures = [], {}
+        rows: list[Tensor] = []
+        figures: dict[str, float] = {}
         for task, network in self.networks.items():
             pairs = self._draws[task].batch(step)
             visible, infrared = as_pair_batch(pairs, self.processes.device)

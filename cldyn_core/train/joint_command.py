@@ -12,24 +12,16 @@ from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import frame_costs
 from cldyn_core.train.joint import Joint, JointTraining
 from cldyn_core.train.processes import Processes
-from cldyn_core.train.start import Prepared, RunOptions, train
-from cldyn_core.train.task_data import TaskData, read_tasks
-from cldyn_core.types import Task
+from cldyn_core.train.start import Prepared, train
+from cldyn_core.train.task_data import SeveralTasksRun, read_tasks
 
 
 @dataclass(frozen=True, kw_only=True)
-class JointRun(RunOptions):
+class JointRun(SeveralTasksRun):
     """All that a joint training can be told."""
 
-    folders: list[str] = field(default_factory=list)
-    """Labelled folders of pairs, for every task that they have labels and a network for."""
     out: str = "runs/joint"
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
-    fusion: str = "default"
-    """Weights to start from: default (the bundled ones) or path of a .safetensors file."""
-    detection: TaskData = field(default_factory=TaskData)
-    segmentation: TaskData = field(default_factory=TaskData)
-    saliency: TaskData = field(default_factory=TaskData)
     recipe: JointTraining = field(default_factory=JointTraining)
 
 
@@ -42,8 +34,7 @@ def run_command(arguments: Sequence[str]) -> int:
 def _prepare(options: JointRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = load_weights(resolve_weights(options.fusion, "cldyn"))
-    sources = {Task.DETECTION: options.detection, Task.SEGMENTATION: options.segmentation, Task.SALIENCY: options.saliency}
-    found = read_tasks(options.folders, sources, torch.device("cpu"))
+    found = read_tasks(options)
     costs = frame_costs(model, found.networks, compensated=False)
     for network in found.networks.values():
         network.module.to(processes.device)

@@ -28,7 +28,7 @@ class Processes:
         return self.rank == 0
 
     def part(self, batch: int) -> slice:
-        """This process's share of a batch. Raises ValueError if the batch cannot be shared equally."""
+        """Which part of a batch is this process's. Raises ValueError if the batch cannot be shared equally."""
         if batch % self.count:
             raise ValueError(f"a batch of {batch} cannot be shared by {self.count} processes; take a multiple")
         share = batch // self.count
@@ -91,7 +91,7 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
     @torch.no_grad()
     def _follow(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked += 1  # type: ignore[operator]
+        self.num_batches_tracked.add_(1)  # type: ignore[union-attr]
         share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)  # type: ignore[arg-type]
         self.running_mean.lerp_(mean.float(), share)  # type: ignore[union-attr]
         self.running_var.lerp_(variance.float(), share)  # type: ignore[union-attr]
@@ -107,12 +107,12 @@ class _Sum(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(_context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(_context: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone()
         torch.distributed.all_reduce(total)
         return total
 
 
 def _sum_of_all(tensor: Tensor) -> Tensor:
-    total: Tensor = _Sum.apply(tensor)  # type: ignore[no-untyped-call]
+    total: Tensor = _Sum.apply(tensor)
     return total

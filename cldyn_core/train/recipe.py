@@ -33,7 +33,7 @@ class Recipe:
     clip: float = 1.0
     """Largest norm of the gradient."""
     average: float = 0.0
-    """Decay of a running average of the weights (0.998, say), which is then judged and kept; 0: the weights themselves."""
+    """Decay of a running average of the weights (0.998, say), which is then judged and kept. 0: no average."""
     precision: Precision = "float32"
     """Of the computation; weights, gradients and moments stay float32. On a GPU bfloat16 is faster, on a CPU slower."""
     validate_every: int = 100

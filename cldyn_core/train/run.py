@@ -90,9 +90,8 @@ def _keep(
         training.show(folder, step)
         if not best.stale:
             rounded = {name: round(value, 5) for name, value in best.figures.items()}
-            training.save(
-                folder.folder / training.weights_file, {**record, "stage": training.stage, "step": step, "held_out": rounded}
-            )
+            known = {**record, "stage": training.stage, "step": step, "held_out": rounded}
+            training.save(folder.folder / training.weights_file, known)
     training.processes.wait()
 
 

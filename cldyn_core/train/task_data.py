@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from cldyn_core import tasks
 from cldyn_core.data.images import PairError
+from cldyn_core.data.labelled import NoLabelsError
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.draws import Pairs
 from cldyn_core.train.reading import PairData, read_pairs
+from cldyn_core.train.start import RunOptions
 from cldyn_core.types import Task
 
 
@@ -21,6 +22,19 @@ class TaskData(PairData):
 
     weights: str = "default"
     """Of its network: default (the bundled ones) or path of a .safetensors file."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeveralTasksRun(RunOptions):
+    """What a training of several tasks can be told."""
+
+    folders: list[str] = field(default_factory=list)
+    """Labelled folders of pairs, for every task that they have labels and a network for."""
+    fusion: str = "default"
+    """Weights to start from: default (the bundled ones) or path of a .safetensors file."""
+    detection: TaskData = field(default_factory=TaskData)
+    segmentation: TaskData = field(default_factory=TaskData)
+    saliency: TaskData = field(default_factory=TaskData)
 
 
 @dataclass(frozen=True)
@@ -39,31 +53,48 @@ class SeveralTasks:
         }
 
 
-def read_tasks(folders: Sequence[str], sources: dict[Task, TaskData], device: torch.device) -> SeveralTasks:
-    """Load the networks and pairs of every task that has folders of its own, or labels in `folders`.
+def read_tasks(options: SeveralTasksRun) -> SeveralTasks:
+    """Load, on the CPU, the networks and pairs of every task that has folders of its own, or labels in
+    `options.folders`.
 
-    Raises PairError when `folders` hold no labels of any task that has a network.
+    Raises PairError, saying why for each task, when nothing is left.
     """
     found = SeveralTasks()
     faults = []
+    sources = {
+        Task.DETECTION: options.detection,
+        Task.SEGMENTATION: options.segmentation,
+        Task.SALIENCY: options.saliency,
+    }
     for task, source in sources.items():
-        settings = tasks.with_weights(task, source.weights)
-        own = bool(source.folders)
-        if not own and not folders:
-            continue
-        if not own and (reason := tasks.explain(task, settings)):
-            faults.append(f"{task.value}: {reason}")
-            continue
-        network = tasks.create(task, settings, device)
         try:
-            pairs = read_pairs(source if own else replace(source, folders=list(folders)), task, network.names)
-        except PairError as error:
-            if own or "no labels" not in str(error):
-                raise
-            faults.append(f"{task.value}: {error}")
-            continue
-        found.networks[task] = network
-        found.train[task], found.held_out[task] = pairs
-    if faults and not found.networks:
-        raise PairError("nothing to train for. " + "; ".join(faults))
+            _read_task(found, task, source, options.folders)
+        except _NotThereError as fault:
+            faults.append(f"{task.value}: {fault}")
+    if not found.networks:
+        raise PairError("nothing to train for. " + ("; ".join(faults) or "Remedy: name folders of labelled pairs"))
     return found
+
+
+class _NotThereError(Exception):
+    """The folders for all tasks have nothing for this one."""
+
+
+def _read_task(found: SeveralTasks, task: Task, source: TaskData, folders: list[str]) -> None:
+    settings = tasks.with_weights(task, source.weights)
+    data = source
+    if not source.folders:
+        if not folders:
+            return
+        if reason := tasks.explain(task, settings):
+            raise _NotThereError(reason)
+        data = replace(source, folders=folders)
+    network = tasks.create(task, settings, torch.device("cpu"))
+    try:
+        pairs = read_pairs(data, task, network.names)
+    except NoLabelsError as error:
+        if source.folders:
+            raise
+        raise _NotThereError(str(error)) from error
+    found.networks[task] = network
+    found.train[task], found.held_out[task] = pairs

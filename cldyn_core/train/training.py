@@ -45,7 +45,7 @@ class Training(ABC):
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row of this process's flat gradient a loss, (T, P), and the step's figures. See `gradient_row`."""
 
-    def combine(self, rows: Tensor, step: int) -> Tensor:  # noqa: ARG002
+    def combine(self, rows: Tensor, step: int) -> Tensor:
         """Rows (T, P), summed over the processes, -> one gradient (P,)."""
         return rows.mean(0)
 

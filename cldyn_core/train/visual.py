@@ -95,5 +95,3 @@ class Visual(Training):
     def _inputs(self, pairs: Pairs) -> tuple[Tensor, Tensor]:
         visible, infrared = as_pair_batch(pairs, self.processes.device)
         return infrared, rgb_to_ycbcr(visible)[:, :1]
-
-

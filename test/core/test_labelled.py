@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from shared_data import SHARED
 
 from cldyn_core import Task
-from cldyn_core.cli import main
 from cldyn_core.data.check import check_folder
 from cldyn_core.data.images import PairError
 from cldyn_core.data.labelled import open_labelled

@@ -38,7 +38,7 @@ def test_stage_one_with_one_command_leaves_a_readable_run(street: Path, tmp_path
     assert main(["train", "visual", str(street), "--out", str(run), *SMALL, "--hold_out=0.5"]) == 0
     record = json.loads((run / "cldyn.json").read_text())["record"]
     assert (record["stage"], record["data"], record["trainable_parameters"]) == ("visual", "3 pairs, 3 held out", 34761)
-    assert 19 < record["gigaflops_of_a_frame_640x480"] < 21  # ALGORITHM: 9.9 G multiply-adds
+    assert 22 < record["gigaflops_of_a_frame_640x480"] < 23  # 9.9 G multiply-adds, and 1.3 for a dense Sobel
     assert {"validation/mean", "validation/average", "validation/maximum"} <= {name for _, name in rows(run)}
     assert json.loads((run / "config.json").read_text())["recipe"]["size"] == 64
     assert json.loads((run / "environment.json").read_text())["torch"] == torch.__version__
@@ -66,7 +66,15 @@ def test_from_a_task_network_through_the_loop_to_the_joint_baseline(
     assert main([*task, "--out", str(tmp_path / "task"), *SMALL]) == 0
     weights = tmp_path / "task/network.safetensors"
     assert json.loads(weights.with_suffix(".json").read_text())["record"]["note"] == "for a test"
-    loop = ["train", "closed-loop", str(street), "--segmentation.weights", str(weights), "--out", str(tmp_path / "loop")]
+    loop = [
+        "train",
+        "closed-loop",
+        str(street),
+        "--segmentation.weights",
+        str(weights),
+        "--out",
+        str(tmp_path / "loop"),
+    ]
     assert main([*loop, *SMALL]) == 0
     assert {"segmentation/loss", "validation/segmentation"} <= {name for _, name in rows(tmp_path / "loop")}
     assert main([*loop, *SMALL]) == 1

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from truth import boxes
 
 from cldyn_core.data.pair_views import random_crop, random_pair_view
 from cldyn_core.data.transforms import random_light, transform_boxes
 from cldyn_core.types import Detections, LabelledPair
-from truth import boxes
 
 
 def marked(height: int, width: int, box: tuple[int, int, int, int]) -> LabelledPair:

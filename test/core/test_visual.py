@@ -60,9 +60,7 @@ def test_the_network_is_judged_beside_average_and_maximum() -> None:
     assert figures["maximum"] == pytest.approx(
         float(visual_loss(torch.maximum(infrared, luma), infrared, luma)[0]), rel=1e-4
     )
-    assert figures["average"] == pytest.approx(
-        float(visual_loss((infrared + luma) / 2, infrared, luma)[0]), rel=1e-4
-    )
+    assert figures["average"] == pytest.approx(float(visual_loss((infrared + luma) / 2, infrared, luma)[0]), rel=1e-4)
 
 
 def test_it_needs_pairs() -> None:
