@@ -34,7 +34,17 @@ setup(
     install_requires=["numpy", "opencv-python-headless", "PyYAML", "rosbags", "safetensors", "torch"],  # beside ROS
     extras_require={
         "test": ["hypothesis", "pytest", "pytest-timeout"],  # without pytest here colcon test runs no test
-        "train": ["jsonargparse", "pillow", "scipy", "tensorboard", "tqdm", "transformers"],
+        "train": [
+            "docstring-parser",
+            "jsonargparse",
+            "lightning-fabric",
+            "pillow",
+            "ruamel.yaml",
+            "scipy",
+            "tensorboard",
+            "tqdm",
+            "transformers",
+        ],
     },
     zip_safe=False,
     entry_points={
