@@ -13,6 +13,7 @@ import torch
 from cldyn_core import CLDyN, EngineSettings, Task, tasks
 from cldyn_core.checkpoint import load_weights, resolve_weights
 from cldyn_core.data.synthetic import CONDITIONS, SEMANTIC_CLASSES, SceneConfig, render_frame
+from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
 from cldyn_core.train.run import run
@@ -22,6 +23,11 @@ from cldyn_core.train.visual import Visual, VisualTraining
 from cldyn_core.types import M3FD_CLASSES, Detections, LabelledPair, LabelMap, SaliencyMap
 
 TRAIN, VALIDATE, TEST = range(24), range(1000, 1006), range(2000, 2008)  # seeds of the scenes
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _allocator() -> None:
+    keep_freed_memory()
 
 
 def scenes(task: Task, seeds: range) -> list[LabelledPair]:
@@ -47,7 +53,7 @@ def bundled() -> CLDyN:
 @pytest.mark.timeout(400)
 def test_stage_one_beats_average_and_maximum(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    recipe = VisualTraining(steps=400, batch=4, size=64, learning_rate=4e-3, validate_every=200)
+    recipe = VisualTraining(steps=350, batch=4, size=64, learning_rate=4e-3, validate_every=175)
     training = Visual(CLDyN(), scenes(Task.NONE, TRAIN), scenes(Task.NONE, VALIDATE), recipe)
     run(training, RunFolder(tmp_path / "run", {}))
     best = load_weights(tmp_path / "run" / Visual.weights_file)
@@ -59,10 +65,8 @@ def test_stage_one_beats_average_and_maximum(tmp_path: Path) -> None:
 @pytest.mark.parametrize("task", [Task.DETECTION, Task.SEGMENTATION, Task.SALIENCY])
 def test_stage_two_lowers_the_loss_of_a_frozen_task_network(task: Task, tmp_path: Path) -> None:
     network = task_network(task, tmp_path)
-    recipe = ClosedLoopTraining(steps=12, batch=4, size=96, selection_stride=4, validate_every=6)
-    loop = ClosedLoop(
-        bundled(), {task: network}, {task: scenes(task, TRAIN)}, {task: scenes(task, VALIDATE)}, recipe
-    )
+    recipe = ClosedLoopTraining(steps=16, batch=4, size=96, selection_stride=4, validate_every=4)
+    loop = ClosedLoop(bundled(), {task: network}, {task: scenes(task, TRAIN)}, {task: scenes(task, VALIDATE)}, recipe)
     run(loop, RunFolder(tmp_path / "loop", {}))
     best = load_weights(tmp_path / "loop" / ClosedLoop.weights_file)
     judge = ClosedLoop(best, {task: network}, {task: scenes(task, TRAIN[:1])}, {task: scenes(task, TEST)}, recipe)
