@@ -24,7 +24,7 @@ from cldyn_core.train.pictures import before_and_after
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.recipe import Recipe
 from cldyn_core.train.run_folder import RunFolder
-from cldyn_core.train.training import Training, check_pairs, relative_losses
+from cldyn_core.train.training import Training, check_tasks, relative_losses
 from cldyn_core.types import FusionResult, LabelledPair, Task, as_pair_batch
 
 
@@ -69,10 +69,7 @@ class ClosedLoop(Training):
         recipe: ClosedLoopTraining,
         processes: Processes | None = None,
     ) -> None:
-        if not networks:
-            raise ValueError("stage 2 needs at least one task with data")
-        for task in networks:
-            check_pairs(task.value, train[task], held_out[task])
+        check_tasks(networks, train, held_out)
         model.requires_grad_(False)
         super().__init__(model.compensation(), recipe, processes or Processes(next(model.parameters()).device))
         self.model, self._running = model, _faster(model)

@@ -22,7 +22,7 @@ from cldyn_core.train.pictures import before_and_after
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.recipe import Recipe
 from cldyn_core.train.run_folder import RunFolder
-from cldyn_core.train.training import Training, check_pairs, relative_losses
+from cldyn_core.train.training import Training, check_tasks, relative_losses
 from cldyn_core.types import LabelledPair, Task, as_pair_batch
 
 
@@ -54,10 +54,7 @@ class Joint(Training):
         recipe: JointTraining,
         processes: Processes | None = None,
     ) -> None:
-        if not networks:
-            raise ValueError("joint training needs at least one task with data")
-        for task in networks:
-            check_pairs(task.value, train[task], held_out[task])
+        check_tasks(networks, train, held_out)
         modules = {"vfn": model.vfn, **{task.value: network.module for task, network in networks.items()}}
         super().__init__(modules, recipe, processes or Processes(next(model.parameters()).device))
         self.model, self.networks, self._held_out = model, dict(networks), held_out

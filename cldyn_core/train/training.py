@@ -108,7 +108,16 @@ def relative_losses(of_tasks: Mapping[Task, float]) -> dict[str, float]:
     return {**{task.value: loss for task, loss in of_tasks.items()}, "mean": sum(of_tasks.values()) / len(of_tasks)}
 
 
+def check_tasks(tasks: Iterable[Task], train: Mapping[Task, Pairs], held_out: Mapping[Task, Pairs]) -> None:
+    """Raise ValueError when there is no task, or one has no pair to train on or to judge with."""
+    named = list(tasks)
+    if not named:
+        raise ValueError("this training needs at least one task with data")
+    for task in named:
+        check_pairs(task.value, train[task], held_out[task])
+
+
 def check_pairs(what: str, train: Pairs, held_out: Pairs) -> None:
     """Raise ValueError unless there are pairs to train on and pairs to judge with."""
     if not len(train) or not len(held_out):
-        raise ValueError(f"{what}: needs pairs to train on and pairs held out, at least one each")
+        raise ValueError(f"{what}: needs pairs to train on and pairs held out, at least one each. Remedy: more pairs")
