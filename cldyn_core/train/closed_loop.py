@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from cldyn_core.checkpoint import save_weights
 from cldyn_core.engine.folding import folded
@@ -41,6 +42,8 @@ class ClosedLoopTraining(Recipe):
     """Radius of CAGrad's ball, as a share of the mean gradient."""
     selection_stride: int = 8
     """Pixels between the samples by which an image is described in training; 1: every pixel, as in evaluation."""
+    recompute: bool = False
+    """Compute parts of the fusion network again in the backward pass instead of keeping them: slower, less memory."""
     closed_loop: bool = True
     """False: the compensation is not told what the task saw (a feature of zeros); an ablation."""
 
@@ -72,7 +75,7 @@ class ClosedLoop(Training):
         check_tasks(networks, train, held_out)
         model.requires_grad_(False)
         super().__init__(model.compensation(), recipe, processes or Processes(next(model.parameters()).device))
-        self.model, self._running = model, _faster(model)
+        self.model, self._running = model, _faster(model, recipe.recompute)
         self.networks, self._held_out = dict(networks), held_out
         for network in self.networks.values():
             network.module.requires_grad_(False).eval()
@@ -167,9 +170,27 @@ class ClosedLoop(Training):
             part.train(training)
 
 
-def _faster(model: CLDyN) -> CLDyN:
+def _faster(model: CLDyN, recompute: bool) -> CLDyN:
     """The same compensation around a copy of the fusion network that is a third faster."""
     running = CLDyN(model.architecture)
     running.rsc_ir, running.rsc_vi, running.bank = model.rsc_ir, model.rsc_vi, model.bank
     running.vfn = folded(model.vfn).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recompute:
+        running.vfn.attention = _Recomputed(running.vfn.attention)  # type: ignore[assignment]
+        running.vfn.decoder = _Recomputed(running.vfn.decoder)  # type: ignore[assignment]
     return running
+
+
+class _Recomputed(nn.Module):
+    """A frozen module whose intermediate results are not kept for the backward pass."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        if not torch.is_grad_enabled():
+            result: Tensor = self.inner(*inputs)
+        else:
+            result = checkpoint(self.inner, *inputs, use_reentrant=False)
+        return result

@@ -149,6 +149,15 @@ def test_a_broken_loss_stops_and_names_the_batch(tmp_path: Path) -> None:
         loop.gradients(1)
 
 
+def test_recomputing_gives_the_same_gradient() -> None:
+    kept, again = prepare(), prepare(replace(RECIPE, recompute=True))
+    for loop in (kept, again):
+        loop.measure()
+    (one, _), (other, _) = gradient_of(kept, 1), gradient_of(again, 1)
+    assert one.norm() > 0
+    torch.testing.assert_close(other, one)
+
+
 def test_the_penalty_weighs_images_that_became_worse() -> None:
     plain, heavy = prepare(replace(RECIPE, penalty=0.0)), prepare()
     for loop in (plain, heavy):
