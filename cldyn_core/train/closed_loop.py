@@ -83,7 +83,6 @@ class ClosedLoop(Training):
             for block in rsc.blocks:
                 block.training_stride = recipe.selection_stride  # type: ignore[assignment]
         self._draws = {task: Draws(train[task], recipe, self.processes, i) for i, task in enumerate(self.networks)}
-        self._train_mode(True)
         self.baseline = {task: math.nan for task in self.networks}
         """Mean loss of the held-out pairs without compensation; the scale of each task's loss. Set by `measure`."""
 
@@ -98,6 +97,7 @@ class ClosedLoop(Training):
 
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row a task. See Training.gradients."""
+        self.train_mode(True)
         rows, figures = [], {}
         for index, (task, network) in enumerate(self.networks.items()):
             pairs = self._draws[task].batch(step)
@@ -120,7 +120,7 @@ class ClosedLoop(Training):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Loss of the held-out pairs with compensation over that without, by task and "mean"; below 1 it helps."""
-        self._train_mode(False)
+        self.train_mode(False)
         relative = {}
         for task, network in self.networks.items():
 
@@ -131,17 +131,14 @@ class ClosedLoop(Training):
                     return [float(network.losses(image.float(), targets))]
 
             relative[task] = self.held_out_means(self._held_out[task], judge)[0] / self.baseline[task]
-        self._train_mode(True)
         return relative_losses(relative)
 
     @torch.no_grad()
     def example(self, task: Task) -> tuple[FusionResult, FusionResult]:
         """The first held-out pair of a task, without and with compensation."""
-        self._train_mode(False)
+        self.train_mode(False)
         begun, _, feature, _ = self._observe(task, [self.shrunk(self._held_out[task][0])])
-        pictures = self._running.fuse(begun), self._running.compensate(begun, feature)
-        self._train_mode(True)
-        return pictures
+        return self._running.fuse(begun), self._running.compensate(begun, feature)
 
     def show(self, folder: RunFolder, step: int) -> None:
         """First held-out pair of each task: before, after, eight times their difference; and the plan."""
@@ -164,11 +161,6 @@ class ClosedLoop(Training):
         feature = seen.feature if self.recipe.closed_loop else torch.zeros_like(seen.feature)
         return begun, seen.losses.float(), feature, targets
 
-    def _train_mode(self, training: bool) -> None:
-        self._running.eval()
-        for part in self.modules.values():
-            part.train(training)
-
 
 def _faster(model: CLDyN, recompute: bool) -> CLDyN:
     """The same compensation around a copy of the fusion network that is a third faster."""
@@ -178,7 +170,7 @@ def _faster(model: CLDyN, recompute: bool) -> CLDyN:
     if recompute:
         running.vfn.attention = _Recomputed(running.vfn.attention)  # type: ignore[assignment]
         running.vfn.decoder = _Recomputed(running.vfn.decoder)  # type: ignore[assignment]
-    return running
+    return running.eval()
 
 
 class _Recomputed(nn.Module):

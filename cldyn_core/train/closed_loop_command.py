@@ -40,8 +40,7 @@ def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     model = start_model(options.fusion, options.compensation)
     found = read_tasks(options)
     costs = frame_costs(model, found.networks, compensated=True)
-    for network in found.networks.values():
-        network.module.to(processes.device)
+    found.to(processes.device)
     loop = ClosedLoop(
         model.to(processes.device), found.networks, found.train, found.held_out, options.recipe, processes
     )

@@ -57,7 +57,7 @@ class Joint(Training):
         check_tasks(networks, train, held_out)
         modules = {"vfn": model.vfn, **{task.value: network.module for task, network in networks.items()}}
         super().__init__(modules, recipe, processes or Processes(next(model.parameters()).device))
-        self.model, self.networks, self._held_out = model, dict(networks), held_out
+        self.model, self.networks, self._held_out = model.eval(), dict(networks), held_out
         self._draws = {task: Draws(train[task], recipe, self.processes, i) for i, task in enumerate(self.networks)}
         self._start = dict.fromkeys(self.networks, math.nan)
         self._first_picture: dict[Task, Tensor] = {}
@@ -69,7 +69,7 @@ class Joint(Training):
 
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row a task. See Training.gradients."""
-        self._train_mode(True)
+        self.train_mode(True)
         rows: list[Tensor] = []
         figures: dict[str, float] = {}
         for task, network in self.networks.items():
@@ -106,7 +106,7 @@ class Joint(Training):
 
     @torch.no_grad()
     def _losses(self) -> dict[Task, float]:
-        self._train_mode(False)
+        self.train_mode(False)
 
         def judge(task: Task, pair: LabelledPair) -> Sequence[float]:
             image = self.model.first_pass(*as_pair_batch([pair], self.processes.device)).rgb.clamp(0.0, 1.0)
@@ -119,11 +119,6 @@ class Joint(Training):
 
     @torch.no_grad()
     def _picture(self, task: Task) -> Tensor:
-        self._train_mode(False)
+        self.train_mode(False)
         pair = self.shrunk(self._held_out[task][0])
         return self.model.first_pass(*as_pair_batch([pair], self.processes.device)).rgb
-
-    def _train_mode(self, training: bool) -> None:
-        self.model.eval()
-        for module in self.modules.values():
-            module.train(training)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from cldyn_core.data.labelled import LabelledFolder, open_labelled
+from cldyn_core.train.start import RunOptions
 from cldyn_core.types import LabelledPair, Task
 
 Split = Literal["share", "parts"]
@@ -30,6 +31,22 @@ class PairData:
     def __post_init__(self) -> None:
         if not 0 < self.hold_out < 1:
             raise ValueError(f"hold_out must be above 0 and below 1, not {self.hold_out}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsRun(RunOptions):
+    """What a training on one set of pairs can be told."""
+
+    folders: list[str]
+    """Folders of pairs; `cldyn data check` tells if one is fit."""
+    split: Split = "share"
+    """How pairs are held out: share (the last `hold_out` of every folder) or parts (the val part)."""
+    hold_out: float = 0.2
+    """Share of every folder, with split share."""
+
+    def data(self) -> PairData:
+        """The folders as `read_pairs` takes them. Raises ValueError for an impossible share."""
+        return PairData(self.folders, self.split, self.hold_out)
 
 
 class Reader(Sequence[LabelledPair]):

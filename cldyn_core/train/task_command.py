@@ -17,8 +17,8 @@ from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import frame_costs
 from cldyn_core.train.processes import Processes
-from cldyn_core.train.reading import PairData, Split, read_pairs
-from cldyn_core.train.start import Prepared, RunOptions, train
+from cldyn_core.train.reading import PairsRun, read_pairs
+from cldyn_core.train.start import Prepared, train
 from cldyn_core.train.task_network import Input, TaskNetworkTraining, TaskTraining
 from cldyn_core.types import M3FD_CLASSES, Task
 
@@ -26,15 +26,9 @@ _DEFAULT_NAMES: dict[Task, tuple[str, ...]] = {Task.DETECTION: M3FD_CLASSES, Tas
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskRun(RunOptions):
+class TaskRun(PairsRun):
     """All that the training of a task network can be told."""
 
-    folders: list[str]
-    """Labelled folders of pairs; `cldyn data check` tells if one is fit."""
-    split: Split = "share"
-    """How pairs are held out: share (the last `hold_out` of every folder) or parts (the val part)."""
-    hold_out: float = 0.2
-    """Share of every folder, with split share."""
     out: str = "runs/task"
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
     network: str = "ctdnet-small"
@@ -78,8 +72,7 @@ def _prepare(options: TaskRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     network = _network(options)
     fusion = load_weights(resolve_weights(options.fusion, "cldyn"))
-    data = PairData(options.folders, options.split, options.hold_out)
-    pairs, held_out = read_pairs(data, network.task, network.names)
+    pairs, held_out = read_pairs(options.data(), network.task, network.names)
     network.module.eval()
     cost = frame_costs(fusion, {network.task: network}, compensated=False)
     network.module.to(processes.device)

@@ -45,6 +45,11 @@ class SeveralTasks:
     train: dict[Task, Pairs] = field(default_factory=dict)
     held_out: dict[Task, Pairs] = field(default_factory=dict)
 
+    def to(self, device: torch.device) -> None:
+        """Move the networks."""
+        for network in self.networks.values():
+            network.module.to(device)
+
     def counts(self) -> dict[str, str]:
         """How many pairs each task has, as text."""
         return {

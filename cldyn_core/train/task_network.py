@@ -64,15 +64,12 @@ class TaskNetworkTraining(Training):
         self.network, self._fusion, self._held_out, self._given = network, fusion.eval(), held_out, given
         self._draws = Draws(train, recipe, self.processes)
 
-    def measure(self) -> None:
-        """Nothing to know."""
-
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row: of the task's loss. See Training.gradients."""
         pairs = self._draws.batch(step)
         generators = [self._draws.generator(step, place) for place in range(len(pairs))]
         images = torch.cat([self._augmented(pair, rng) for pair, rng in zip(pairs, generators, strict=True)])
-        self.network.module.train()
+        self.train_mode(True)
         with self.autocast():
             losses = self.network.losses(images, [pair.target for pair in pairs]).float()
         row = self.gradient_row(losses, self.network.task.value, pairs, step)
@@ -81,7 +78,7 @@ class TaskNetworkTraining(Training):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """The mean loss of the held-out pairs; of fused images where the training is mixed."""
-        self.network.module.eval()
+        self.train_mode(False)
         (mean,) = self.held_out_means(self._held_out, self._judge)
         return {"mean": mean}
 

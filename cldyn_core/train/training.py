@@ -37,9 +37,8 @@ class Training(ABC):
             share_statistics(module, processes)
         self.parameters: list[nn.Parameter] = [p for module in self.modules.values() for p in module.parameters()]
 
-    @abstractmethod
-    def measure(self) -> None:
-        """What must be known before the first step. Called once."""
+    def measure(self) -> None:  # noqa: B027
+        """Find out what must be known before the first step. Called once."""
 
     @abstractmethod
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
@@ -59,6 +58,11 @@ class Training(ABC):
     @abstractmethod
     def save(self, path: Path, record: Mapping[str, Any]) -> None:
         """Write the weights."""
+
+    def train_mode(self, training: bool) -> None:
+        """Put what learns into training or evaluation mode; the rest is in evaluation mode for good."""
+        for module in self.modules.values():
+            module.train(training)
 
     def autocast(self) -> AbstractContextManager:
         """The recipe's precision."""

@@ -55,14 +55,11 @@ class Visual(Training):
         model.vfn.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # a third faster on a CPU
         self._draws = Draws(train, recipe, self.processes, view=random_crop)
 
-    def measure(self) -> None:
-        """Nothing to know."""
-
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row: of the visual loss. See Training.gradients."""
         pairs = self._draws.batch(step)
         infrared, luma = self._inputs(pairs)
-        self.model.vfn.train()
+        self.train_mode(True)
         with self.autocast():
             fused = self.model.vfn(infrared, luma)
         losses, intensity, gradient = visual_loss(fused.float(), infrared, luma)
@@ -73,7 +70,7 @@ class Visual(Training):
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
         """Visual loss of the network ("mean"), of average and maximum, over the held-out pairs."""
-        self.model.vfn.eval()
+        self.train_mode(False)
         return dict(zip(_FIGURES, self.held_out_means(self._held_out, self._judge, len(_FIGURES)), strict=True))
 
     @torch.no_grad()

@@ -12,19 +12,15 @@ from cldyn_core.model import CLDyN
 from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import gflops
 from cldyn_core.train.processes import Processes
-from cldyn_core.train.reading import PairData, Split, read_pairs
-from cldyn_core.train.start import Prepared, RunOptions, train
+from cldyn_core.train.reading import PairsRun, read_pairs
+from cldyn_core.train.start import Prepared, train
 from cldyn_core.train.visual import Visual, VisualTraining
 
 
 @dataclass(frozen=True, kw_only=True)
-class VisualRun(RunOptions):
+class VisualRun(PairsRun):
     """All that a run of stage 1 can be told."""
 
-    folders: list[str]
-    """Folders of pairs; `cldyn data check` tells if one is fit."""
-    split: Split = "share"
-    """How pairs are held out: share (the last `hold_out` of every folder) or parts (the val part)."""
     hold_out: float = 0.1
     """Share of every folder, with split share."""
     out: str = "runs/visual"
@@ -43,7 +39,7 @@ def run_command(arguments: Sequence[str]) -> int:
 def _prepare(options: VisualRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = load_weights(resolve_weights(options.init, "cldyn")) if options.init else CLDyN().eval()
-    pairs, held_out = read_pairs(PairData(options.folders, options.split, options.hold_out))
+    pairs, held_out = read_pairs(options.data())
     cost = round(gflops(model.first_pass), 2)
     training = Visual(model.to(processes.device), pairs, held_out, options.recipe, processes)
     counts = f"{len(pairs)} pairs, {len(held_out)} held out"

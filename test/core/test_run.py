@@ -44,9 +44,6 @@ class Line(Training):
         super().__init__({"net": self.net}, recipe, CPU)
         self._spoil = spoil
 
-    def measure(self) -> None:
-        pass
-
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         x = torch.rand((4, 3), generator=torch.Generator().manual_seed(step))
         self.net.train()
