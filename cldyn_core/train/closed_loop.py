@@ -19,27 +19,21 @@ from cldyn_core.checkpoint import save_weights
 from cldyn_core.engine.folding import folded
 from cldyn_core.model import Beginning, CLDyN
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.train.draws import Draws, Pairs, torch_generator
-from cldyn_core.train.gradients import GradientMethod, combine
+from cldyn_core.train.draws import Pairs, torch_generator
 from cldyn_core.train.pictures import before_and_after
 from cldyn_core.train.processes import Processes
-from cldyn_core.train.recipe import Recipe
 from cldyn_core.train.run_folder import RunFolder
-from cldyn_core.train.training import Training, check_tasks, relative_losses
+from cldyn_core.train.several_tasks import SeveralTasksRecipe, SeveralTasksTraining, relative_losses
 from cldyn_core.types import FusionResult, LabelledPair, Task, as_pair_batch
 
 
 @dataclass(frozen=True)
-class ClosedLoopTraining(Recipe):
+class ClosedLoopTraining(SeveralTasksRecipe):
     """Recipe of stage 2."""
 
     learning_rate: float = 1e-2
     penalty: float = 5.0
     """delta: how much heavier than the task loss an image weighs that compensation made worse. 0: no penalty."""
-    combine: GradientMethod = "cagrad"
-    """How the tasks' gradients become one: cagrad, pcgrad or sum."""
-    cagrad_c: float = 0.5
-    """Radius of CAGrad's ball, as a share of the mean gradient."""
     selection_stride: int = 8
     """Pixels between the samples by which an image is described in training; 1: every pixel, as in evaluation."""
     recompute: bool = False
@@ -53,7 +47,7 @@ class ClosedLoopTraining(Recipe):
             raise ValueError(f"selection_stride must be at least 1, not {self.selection_stride}")
 
 
-class ClosedLoop(Training):
+class ClosedLoop(SeveralTasksTraining):
     """Stage 2, ready to run: everything but the compensation frozen and in evaluation mode.
 
     Raises ValueError when there is no task, or a task has no pair to train on or to judge with.
@@ -72,35 +66,32 @@ class ClosedLoop(Training):
         recipe: ClosedLoopTraining,
         processes: Processes | None = None,
     ) -> None:
-        check_tasks(networks, train, held_out)
         model.requires_grad_(False)
-        super().__init__(model.compensation(), recipe, processes or Processes(next(model.parameters()).device))
+        processes = processes or Processes(next(model.parameters()).device)
+        super().__init__(model.compensation(), networks, train, held_out, recipe, processes)
         self.model, self._running = model, _faster(model, recipe.recompute)
-        self.networks, self._held_out = dict(networks), held_out
         for network in self.networks.values():
             network.module.requires_grad_(False).eval()
         for rsc in (model.rsc_ir, model.rsc_vi):
             for block in rsc.blocks:
                 block.training_stride = recipe.selection_stride  # type: ignore[assignment]
-        self._draws = {task: Draws(train[task], recipe, self.processes, i) for i, task in enumerate(self.networks)}
         self.baseline = {task: math.nan for task in self.networks}
         """Mean loss of the held-out pairs without compensation; the scale of each task's loss. Set by `measure`."""
 
     def measure(self) -> None:
         """Judge the held-out pairs without compensation."""
-        for task, pairs in self._held_out.items():
-            if task in self.networks:
-                (loss,) = self.held_out_means(pairs, lambda pair, task=task: [float(self._observe(task, [pair])[1])])  # type: ignore[misc]
-                if not 0 < loss < math.inf:
-                    raise FloatingPointError(f"{task.value}: the loss without compensation is {loss}")
-                self.baseline[task] = loss
+        for task, pairs in self.held_out.items():
+            (loss,) = self.held_out_means(pairs, lambda pair, task=task: [float(self._observe(task, [pair])[1])])  # type: ignore[misc]
+            if not 0 < loss < math.inf:
+                raise FloatingPointError(f"{task.value}: the loss without compensation is {loss}")
+            self.baseline[task] = loss
 
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row a task. See Training.gradients."""
         self.train_mode(True)
         rows, figures = [], {}
         for index, (task, network) in enumerate(self.networks.items()):
-            pairs = self._draws[task].batch(step)
+            pairs = self.draws[task].batch(step)
             begun, before, feature, targets = self._observe(task, pairs)
             noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
             noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device)
@@ -112,10 +103,6 @@ class ClosedLoop(Training):
             figures[f"{task.value}/loss"] = self.average(after)
             figures[f"{task.value}/gain"] = self.average(before - after) / self.average(before)
         return torch.stack(rows), figures
-
-    def combine(self, rows: Tensor, step: int) -> Tensor:
-        """One gradient, as the recipe wants it."""
-        return combine(rows, self.recipe.combine, c=self.recipe.cagrad_c, seed=self.recipe.seed + step)
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
@@ -130,14 +117,14 @@ class ClosedLoop(Training):
                     image = self._running.compensate(begun, feature).rgb.clamp(0.0, 1.0)
                     return [float(network.losses(image.float(), targets))]
 
-            relative[task] = self.held_out_means(self._held_out[task], judge)[0] / self.baseline[task]
+            relative[task] = self.held_out_means(self.held_out[task], judge)[0] / self.baseline[task]
         return relative_losses(relative)
 
     @torch.no_grad()
     def example(self, task: Task) -> tuple[FusionResult, FusionResult]:
         """The first held-out pair of a task, without and with compensation."""
         self.train_mode(False)
-        begun, _, feature, _ = self._observe(task, [self.shrunk(self._held_out[task][0])])
+        begun, _, feature, _ = self._observe(task, [self.shrunk(self.held_out[task][0])])
         return self._running.fuse(begun), self._running.compensate(begun, feature)
 
     def show(self, folder: RunFolder, step: int) -> None:

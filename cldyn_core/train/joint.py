@@ -16,18 +16,17 @@ from cldyn_core.checkpoint import save_weights
 from cldyn_core.losses import visual_loss
 from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.train.draws import Draws, Pairs
-from cldyn_core.train.gradients import GradientMethod, combine
+from cldyn_core.train.draws import Pairs
+from cldyn_core.train.gradients import GradientMethod
 from cldyn_core.train.pictures import before_and_after
 from cldyn_core.train.processes import Processes
-from cldyn_core.train.recipe import Recipe
 from cldyn_core.train.run_folder import RunFolder
-from cldyn_core.train.training import Training, check_tasks, relative_losses
+from cldyn_core.train.several_tasks import SeveralTasksRecipe, SeveralTasksTraining, relative_losses
 from cldyn_core.types import LabelledPair, Task, as_pair_batch
 
 
 @dataclass(frozen=True)
-class JointTraining(Recipe):
+class JointTraining(SeveralTasksRecipe):
     """Recipe of the joint training."""
 
     learning_rate: float = 1e-4
@@ -35,10 +34,10 @@ class JointTraining(Recipe):
     visual: float = 1.0
     """Weight of the visual loss beside the task's, which is taken relative to its beginning."""
     combine: GradientMethod = "sum"
-    """How the tasks' gradients become one: cagrad, pcgrad or sum."""
+    """The paper's joint training adds the losses. Or: cagrad, pcgrad."""
 
 
-class Joint(Training):
+class Joint(SeveralTasksTraining):
     """The joint training, ready to run."""
 
     stage = "joint"
@@ -54,11 +53,10 @@ class Joint(Training):
         recipe: JointTraining,
         processes: Processes | None = None,
     ) -> None:
-        check_tasks(networks, train, held_out)
         modules = {"vfn": model.vfn, **{task.value: network.module for task, network in networks.items()}}
-        super().__init__(modules, recipe, processes or Processes(next(model.parameters()).device))
-        self.model, self.networks, self._held_out = model.eval(), dict(networks), held_out
-        self._draws = {task: Draws(train[task], recipe, self.processes, i) for i, task in enumerate(self.networks)}
+        processes = processes or Processes(next(model.parameters()).device)
+        super().__init__(modules, networks, train, held_out, recipe, processes)
+        self.model = model.eval()
         self._start = dict.fromkeys(self.networks, math.nan)
         self._first_picture: dict[Task, Tensor] = {}
 
@@ -73,7 +71,7 @@ class Joint(Training):
         rows: list[Tensor] = []
         figures: dict[str, float] = {}
         for task, network in self.networks.items():
-            pairs = self._draws[task].batch(step)
+            pairs = self.draws[task].batch(step)
             visible, infrared = as_pair_batch(pairs, self.processes.device)
             begun = self.model.begin(visible, infrared)
             with self.autocast():
@@ -84,10 +82,6 @@ class Joint(Training):
             rows.append(self.gradient_row(both, task.value, pairs, step))
             figures |= {f"{task.value}/loss": self.average(losses), f"{task.value}/visual": self.average(visual)}
         return torch.stack(rows), figures
-
-    def combine(self, rows: Tensor, step: int) -> Tensor:
-        """One gradient, as the recipe wants it."""
-        return combine(rows, self.recipe.combine, seed=self.recipe.seed + step)
 
     def validate(self) -> dict[str, float]:
         """Loss of the held-out pairs over that before the first step, by task and "mean"."""
@@ -113,12 +107,12 @@ class Joint(Training):
             return [float(self.networks[task].losses(image, [pair.target]))]
 
         return {
-            task: self.held_out_means(self._held_out[task], lambda pair, task=task: judge(task, pair))[0]  # type: ignore[misc]
+            task: self.held_out_means(self.held_out[task], lambda pair, task=task: judge(task, pair))[0]  # type: ignore[misc]
             for task in self.networks
         }
 
     @torch.no_grad()
     def _picture(self, task: Task) -> Tensor:
         self.train_mode(False)
-        pair = self.shrunk(self._held_out[task][0])
+        pair = self.shrunk(self.held_out[task][0])
         return self.model.first_pass(*as_pair_batch([pair], self.processes.device)).rgb

@@ -16,7 +16,7 @@ from cldyn_core.train.draws import Pairs
 from cldyn_core.train.processes import Processes, share_statistics
 from cldyn_core.train.recipe import Recipe
 from cldyn_core.train.run_folder import RunFolder
-from cldyn_core.types import LabelledPair, Task
+from cldyn_core.types import LabelledPair
 
 
 class Training(ABC):
@@ -105,20 +105,6 @@ class Training(ABC):
     def shrunk(self, pair: LabelledPair) -> LabelledPair:
         """A held-out pair as it is judged."""
         return shrink_pair(pair, self.recipe.validate_side)
-
-
-def relative_losses(of_tasks: Mapping[Task, float]) -> dict[str, float]:
-    """Figures of a validation: each task's relative loss, and their mean."""
-    return {**{task.value: loss for task, loss in of_tasks.items()}, "mean": sum(of_tasks.values()) / len(of_tasks)}
-
-
-def check_tasks(tasks: Iterable[Task], train: Mapping[Task, Pairs], held_out: Mapping[Task, Pairs]) -> None:
-    """Raise ValueError when there is no task, or one has no pair to train on or to judge with."""
-    named = list(tasks)
-    if not named:
-        raise ValueError("this training needs at least one task with data")
-    for task in named:
-        check_pairs(task.value, train[task], held_out[task])
 
 
 def check_pairs(what: str, train: Pairs, held_out: Pairs) -> None:

@@ -14,6 +14,7 @@ from cldyn_core import CLDyN, tasks
 from cldyn_core.checkpoint import load_weights
 from cldyn_core.cli import main
 from cldyn_core.data.synthetic import SceneConfig, write_sequence
+from cldyn_core.train import cost
 from cldyn_core.train.task_command import start_from
 
 pytest.importorskip("jsonargparse")
@@ -26,6 +27,12 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "street"
     write_sequence(SceneConfig("dusk", 96, 64, frames=6, fps=0.5, seed=5), folder)
     return folder
+
+
+@pytest.fixture
+def small_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counts the arithmetic of a smaller frame: seconds less a command."""
+    monkeypatch.setattr(cost, "FRAME", (64, 96))
 
 
 def rows(run: Path) -> dict[tuple[int, str], float]:
@@ -45,6 +52,7 @@ def test_stage_one_with_one_command_leaves_a_readable_run(street: Path, tmp_path
     assert load_weights(run / "cldyn.safetensors").architecture.encoder_blocks == 2
 
 
+@pytest.mark.usefixtures("small_frame")
 def test_tensorboard_shows_curves_and_pictures(street: Path, tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     run = tmp_path / "run"
@@ -58,6 +66,7 @@ def test_tensorboard_shows_curves_and_pictures(street: Path, tmp_path: Path) -> 
     assert "detection/plan/text_summary" in shown.Tags()["tensors"]
 
 
+@pytest.mark.usefixtures("small_frame")
 def test_from_a_task_network_through_the_loop_to_the_joint_baseline(
     street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,15 +75,8 @@ def test_from_a_task_network_through_the_loop_to_the_joint_baseline(
     assert main([*task, "--out", str(tmp_path / "task"), *SMALL]) == 0
     weights = tmp_path / "task/network.safetensors"
     assert json.loads(weights.with_suffix(".json").read_text())["record"]["note"] == "for a test"
-    loop = [
-        "train",
-        "closed-loop",
-        str(street),
-        "--segmentation.weights",
-        str(weights),
-        "--out",
-        str(tmp_path / "loop"),
-    ]
+    loop = ["train", "closed-loop", str(street), "--segmentation.weights", str(weights)]
+    loop += ["--out", str(tmp_path / "loop")]
     assert main([*loop, *SMALL]) == 0
     assert {"segmentation/loss", "validation/segmentation"} <= {name for _, name in rows(tmp_path / "loop")}
     assert main([*loop, *SMALL]) == 1
@@ -93,6 +95,7 @@ def test_from_a_task_network_through_the_loop_to_the_joint_baseline(
     assert costs[0]["segmentation"] > costs[1]["segmentation"]
 
 
+@pytest.mark.usefixtures("small_frame")
 @pytest.mark.parametrize("compensation", ["fixed_choice", "no_bank", "convolution"])
 def test_ablations_train_and_their_weights_load(street: Path, tmp_path: Path, compensation: str) -> None:
     pytest.importorskip("ultralytics")
@@ -106,6 +109,7 @@ def test_ablations_train_and_their_weights_load(street: Path, tmp_path: Path, co
     assert rows(run)[0, "validation/mean"] == 1.0
 
 
+@pytest.mark.usefixtures("small_frame")
 def test_configuration_is_printed_read_and_checked(
     street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
