@@ -48,7 +48,7 @@ def explain(task: Task, settings: EngineSettings | None = None) -> str:
     if task is Task.NONE:
         return ""
     settings = settings or EngineSettings()
-    path = _weights_path(task, settings)
+    path = weights_path(task, weights_setting(task, settings))
     if weights_setting(task, settings) == "default" and not path.is_file():
         field = _WEIGHTS[task][0]
         return (
@@ -73,7 +73,7 @@ def create(task: Task, settings: EngineSettings, device: torch.device) -> TaskNe
     reason = explain(task, settings)
     if reason or task is Task.NONE:
         raise ValueError(reason or "the task none has no network")
-    network = load_network(_weights_path(task, settings), device, task)
+    network = load_network(weights_path(task, weights_setting(task, settings)), device, task)
     network.configure(settings)
     return network
 
@@ -122,8 +122,9 @@ def load_network(path: Path | str, device: torch.device, task: Task | None = Non
     return network
 
 
-def _weights_path(task: Task, settings: EngineSettings) -> Path:
-    return resolve_weights(weights_setting(task, settings), _WEIGHTS[task][1])
+def weights_path(task: Task, weights: str) -> Path:
+    """The file of a task's weights: of "default" the bundled one."""
+    return resolve_weights(weights, _WEIGHTS[task][1])
 
 
 def _class_of(path: Path | str, manifest: Mapping[str, Any], task: Task | None) -> type[TaskNetwork]:
@@ -158,6 +159,7 @@ __all__ = [
     "load_network",
     "save_network",
     "task_of",
+    "weights_path",
     "weights_setting",
     "with_weights",
 ]

@@ -7,8 +7,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from cldyn_core.drawing import class_color, palette
 from cldyn_core.types import Detections, LabelMap, SaliencyMap
-from cldyn_ros.overlay import class_color, draw_overlay, palette
+from cldyn_ros.overlay import draw_overlay
 
 CAPTION = "detection | exact | 9.8 Hz | 41 ms"
 
