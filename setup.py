@@ -22,7 +22,14 @@ setup(
     python_requires=">=3.10",
     packages=find_packages(include=["cldyn_core*", "cldyn_ros*"]),
     package_data={
-        "cldyn_core": ["py.typed", "weights/*.safetensors", "weights/*.json", "data/splits/*.json"],
+        "cldyn_core": [
+            "py.typed",
+            "data/splits/*.json",
+            "report/charts.css",
+            "report/report.*",
+            "weights/*.json",
+            "weights/*.safetensors",
+        ],
         "cldyn_ros": ["py.typed", "fastdds.xml"],
     },
     data_files=[
@@ -44,6 +51,17 @@ setup(
             "tensorboard",
             "tqdm",
             "transformers",
+        ],
+        "eval": [
+            "docstring-parser",
+            "faster-coco-eval",
+            "jinja2",
+            "jsonargparse",
+            "pysodmetrics",
+            "ruamel.yaml",
+            "scipy",
+            "torchmetrics",
+            "tqdm",
         ],
     },
     zip_safe=False,

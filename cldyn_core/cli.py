@@ -1,4 +1,4 @@
-"""`cldyn`: fuse images, look after data and weights, train. `cldyn <command> --help` explains each."""
+"""`cldyn`: fuse images, look after data and weights, train, evaluate. `cldyn <command> --help` explains each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cldyn_core import __version__
 from cldyn_core.data.commands import add_data_commands
+from cldyn_core.evaluate import TABLES
 from cldyn_core.fuse import add_fuse_command
 from cldyn_core.train.commands import TRAININGS, add_train_commands
 from cldyn_core.weights_commands import add_weights_commands
@@ -21,6 +22,10 @@ def build_parser() -> argparse.ArgumentParser:
     add_fuse_command(commands)
     add_data_commands(commands)
     add_train_commands(commands)
+    tables = commands.add_parser("eval", help="tables and pictures of methods side by side")
+    names = tables.add_subparsers(required=True, metavar="table")
+    for name, shown in TABLES.items():
+        names.add_parser(name, help=shown)
     add_weights_commands(commands)
     return parser
 
@@ -33,6 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if words[:1] == ["train"] and words[1:2] and words[1] in TRAININGS:
             return TRAININGS[words[1]](words[2:])
+        if words[:1] == ["eval"] and words[1:2] and words[1] in TABLES:
+            from cldyn_core.evaluate.commands import run_command  # needs packages that the rest does not
+
+            return run_command(words[1], words[2:])
         args = build_parser().parse_args(words)
         return int(args.run(args))
     except (ValueError, OSError, ImportError, ArithmeticError) as error:

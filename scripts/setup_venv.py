@@ -174,7 +174,7 @@ def set_up(detector: str, torch_build: str) -> None:
     """All stages, in order."""
     setup = Setup()
     extra = ["torchvision"] if detector != "none" else []
-    general = requirements("ros", "dev", "train")
+    general = requirements("ros", "dev", "train", "eval")
     setup.stage("venv", f"virtual environment {VENV}", (), make_venv)
     setup.stage(
         "torch", f"torch, {torch_build.upper()} build", (CONSTRAINTS, torch_build, *extra),

@@ -42,7 +42,7 @@ class ThermalRange:
     def _smoothed(self, values: NDArray[np.float32], least: float) -> tuple[float, float]:
         """Limits that follow the image's percentiles, at least `least` apart."""
         step = max(1, int(np.sqrt(values.size / _SAMPLES)))
-        new = np.percentile(values[::step, ::step].astype(np.float64), _PERCENTILES)
+        new = np.asarray(np.percentile(values[::step, ::step].astype(np.float64), _PERCENTILES), np.float64)
         old = self._limits
         if old is None or _missing_span(old, least) > 0 or new[0] > old[1] or new[1] < old[0]:
             limits = new  # the first image with something on it, or another scene altogether

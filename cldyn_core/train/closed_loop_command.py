@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from cldyn_core.checkpoint import load_into, load_weights, resolve_weights
+from cldyn_core.configuration import configure
 from cldyn_core.model import CLDyN
 from cldyn_core.rsc import Compensation
 from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
-from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import frame_costs
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.start import Prepared, train

@@ -22,11 +22,11 @@ def trainable(parameters: Iterable[nn.Parameter]) -> int:
 
 
 @torch.no_grad()
-def gflops(work: Callable[[Tensor, Tensor], object]) -> float:
+def gflops(work: Callable[[Tensor, Tensor], object], device: torch.device | str = "cpu") -> float:
     """Gigaflops (two a multiply-add) of `work` on one visible (1, 3, H, W) and infrared (1, 1, H, W) FRAME."""
     generator = torch.Generator().manual_seed(0)
-    visible = torch.rand((1, 3, *FRAME), generator=generator)
-    infrared = torch.rand((1, 1, *FRAME), generator=generator)
+    visible = torch.rand((1, 3, *FRAME), generator=generator).to(device)
+    infrared = torch.rand((1, 1, *FRAME), generator=generator).to(device)
     with FlopCounterMode(display=False) as counter:
         work(visible, infrared)
     return counter.get_total_flops() / 1e9

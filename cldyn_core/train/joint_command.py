@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from cldyn_core.checkpoint import load_weights, resolve_weights
-from cldyn_core.train.configuration import configure
+from cldyn_core.configuration import configure
 from cldyn_core.train.cost import frame_costs
 from cldyn_core.train.joint import Joint, JointTraining
 from cldyn_core.train.processes import Processes

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import csv
 import json
-import platform
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_safetensors
 from torch import Tensor
 
 from cldyn_core.checkpoint import write_whole
+from cldyn_core.environment import environment
 
 STATE = "state.safetensors"
 
@@ -101,20 +99,6 @@ class RunFolder:
         """Flush TensorBoard."""
         if self._writer:
             self._writer.close()
-
-
-def environment() -> dict[str, str]:
-    """Versions, machine and commit, as far as they can be told."""
-    where = Path(__file__).parent
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=where, capture_output=True, text=True, check=False)
-    return {
-        "commit": commit.stdout.strip(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "machine": platform.platform(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
-        "threads": str(torch.get_num_threads()),
-    }
 
 
 def _tensorboard(folder: Path) -> Any:

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 
 from cldyn_core import tasks
 from cldyn_core.checkpoint import load_weights, manifest_path, resolve_weights
+from cldyn_core.configuration import configure
 from cldyn_core.data.synthetic import SEMANTIC_CLASSES
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import frame_costs
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.reading import PairsRun, read_pairs

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import torch
 
 from cldyn_core.checkpoint import load_weights, resolve_weights
+from cldyn_core.configuration import configure
 from cldyn_core.model import CLDyN
-from cldyn_core.train.configuration import configure
 from cldyn_core.train.cost import gflops
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.reading import PairsRun, read_pairs

@@ -54,7 +54,8 @@ class Misalign(Degradation):
 
     def _degrade(self, visible: Visible, infrared: Infrared, chance: Chance) -> tuple[Visible, Infrared]:
         height, width = infrared.shape
-        matrix = cv2.getRotationMatrix2D(((width - 1) / 2, (height - 1) / 2), self.angle, self.scale)
-        matrix[:, 2] += np.array([self.dx, self.dy])
+        center = ((width - 1) / 2, (height - 1) / 2)
+        matrix = np.array(cv2.getRotationMatrix2D(center, self.angle, self.scale), np.float64)
+        matrix[:, 2] += (self.dx, self.dy)
         moved = cv2.warpAffine(infrared, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
         return visible, np.asarray(moved, infrared.dtype)

@@ -19,7 +19,7 @@ def configure(kind: type[T], arguments: Sequence[str], prog: str, description: s
     try:
         from jsonargparse import ArgumentParser, set_parsing_settings
     except ImportError as error:
-        raise ImportError("the trainings are configured with jsonargparse: pip install jsonargparse") from error
+        raise ImportError("options are read with jsonargparse: pip install jsonargparse") from error
     set_parsing_settings(docstring_parse_attribute_docstrings=True)
     parser = ArgumentParser(prog=prog, description=description, usage=f"{prog} [FOLDER ...] [--config FILE] [options]")
     parser.add_argument("--config", action="config", help="YAML file with any of the options below")

@@ -1,0 +1,84 @@
+"""A row's figures: what they are, and enough of each image to resample them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan, nan
+
+import numpy as np
+
+from cldyn_core.metrics.fusion import FUSION_METRICS
+from cldyn_core.metrics.statistics import (
+    Statistic,
+    bootstrap_interval,
+    compare_figures,
+    compare_means,
+    weighted_mean,
+)
+from cldyn_core.report import Column, Row, Table, Value
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One cell, before it is resampled."""
+
+    value: float
+    statistic: Statistic
+    count: int
+    """Images, all of which the statistic weighs."""
+    of_images: tuple[float, ...] = ()
+    """Where the figure is a mean: what it is the mean of, nan where an image has none."""
+
+
+Figures = Mapping[str, Figure]
+"""By column key."""
+
+
+def mean_figure(of_images: Sequence[float]) -> Figure:
+    """The mean of one figure an image; nan ones do not count."""
+    statistic = weighted_mean(of_images)
+    return Figure(statistic(np.ones(len(of_images))), statistic, len(of_images), tuple(of_images))
+
+
+def fusion_columns(names: Sequence[str]) -> tuple[Column, ...]:
+    """Columns of fusion metrics."""
+    metrics = {name: FUSION_METRICS[name] for name in names}
+    return tuple(
+        Column(name, metric.title, metric.higher_is_better, explanation=metric.source)
+        for name, metric in metrics.items()
+    )
+
+
+def make_table(
+    key: str,
+    title: str,
+    columns: Sequence[Column],
+    rows: Mapping[str, Figures],
+    *,
+    reference: str = "",
+    rounds: int = 1000,
+    caption: str = "",
+) -> Table:
+    """A row a method, all of the same images. reference: the row that the others are tested against, or "" for none."""
+    against = rows.get(reference, {})
+
+    def cells(name: str, figures: Figures) -> dict[str, Value]:
+        others = against if name != reference else {}
+        return {c.key: _value(figures[c.key], others.get(c.key), rounds) for c in columns if c.key in figures}
+
+    made = tuple(Row(name, cells(name, figures)) for name, figures in rows.items())
+    return Table(key, title, tuple(columns), made, caption, reference=reference if reference in rows else "")
+
+
+def _value(figure: Figure, other: Figure | None, rounds: int) -> Value:
+    if isnan(figure.value):
+        return Value(nan)
+    interval = bootstrap_interval(figure.statistic, figure.count, rounds=rounds)
+    count = sum(not isnan(value) for value in figure.of_images) if figure.of_images else figure.count
+    p = nan
+    if other is not None and figure.of_images:
+        p = compare_means(figure.of_images, other.of_images).p
+    elif other is not None:
+        p = compare_figures(figure.statistic, other.statistic, figure.count, rounds=rounds).p
+    return Value(figure.value, interval.low, interval.high, count, p)

@@ -1,0 +1,166 @@
+"""`cldyn eval` as a user calls it: tables, cache, several processes, somebody else's images, clear errors."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import pytest
+
+from cldyn_core.cli import main
+from cldyn_core.data.synthetic import SceneConfig, write_sequence
+from cldyn_core.train import cost
+
+pytest.importorskip("jsonargparse")
+pytest.importorskip("faster_coco_eval")
+pytest.importorskip("py_sod_metrics")
+pytest.importorskip("ultralytics")
+
+QUICK = ["--rounds=20", "--pictures=1", "--workers=1", "--device=cpu"]
+
+
+@pytest.fixture(scope="module")
+def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "street"
+    write_sequence(SceneConfig("dusk", 160, 128, frames=4, fps=0.5, seed=7), folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def small_frame(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cost, "FRAME", (64, 96))
+
+
+def evaluate(out: Path, table: str, *words: object) -> dict[str, Any]:
+    """The report as JSON."""
+    assert main(["eval", table, *map(str, words), "--out", str(out), *QUICK]) == 0
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+def cells(table: dict[str, Any]) -> dict[str, dict[str, float]]:
+    return {row["name"]: {key: cell["value"] for key, cell in row["values"].items()} for row in table["rows"]}
+
+
+def test_images_that_somebody_else_fused_are_a_row_like_any_other(street: Path, tmp_path: Path) -> None:
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    for path in (street / "visible").glob("*.png"):
+        cv2.imwrite(str(theirs / path.name), cv2.imread(str(path)))
+    report = evaluate(tmp_path / "out", "detection", street, "--method", f"theirs={theirs}", "--metrics=[mi]")
+    rows = cells(report["tables"][0])
+    assert list(rows) == ["visible", "infrared", "average", "maximum", "laplacian", "vfn", "cldyn", "theirs"]
+    assert rows["theirs"] == rows["visible"] != rows["infrared"]
+    assert rows["theirs"]["mi"] > rows["average"]["mi"] > 0
+    page = (tmp_path / "out/report.html").read_text()
+    assert "theirs" in page and "cldyn minus vfn" in page
+    assert report["command"].startswith("cldyn eval detection")
+
+
+def test_what_was_measured_is_not_measured_again(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("fusion", street, "--methods=[average, vfn]", "--metrics=[en, cc]")
+    first = evaluate(tmp_path, *words)
+    (kept,) = (tmp_path / "cache").glob("average-*.jsonl")
+    whole = kept.read_text()
+    kept.write_text(whole[:-30])  # interrupted while the last record was written
+    from cldyn_core.evaluate import units
+
+    loads: list[int] = []
+    measure = units.Measurer.measure
+    monkeypatch.setattr(
+        units.Measurer, "measure", lambda self, index, wanted: (loads.append(index), measure(self, index, wanted))[1]
+    )
+    again = evaluate(tmp_path, *words)
+    assert loads == [3] and kept.read_text() == whole
+    assert again["tables"] == first["tables"]
+
+
+def test_two_processes_measure_what_one_does(street: Path, tmp_path: Path) -> None:
+    words = ("fusion", street, "--methods=[maximum, vfn]", "--metrics=[qabf, sd]")
+    one = evaluate(tmp_path / "one", *words)
+    assert main(["eval", *map(str, words), "--out", str(tmp_path / "two"), *QUICK, "--workers=2"]) == 0
+    two = json.loads((tmp_path / "two/report.json").read_text())
+    for name, row in cells(one["tables"][0]).items():
+        assert cells(two["tables"][0])[name] == pytest.approx(row, rel=1e-6)
+
+
+def test_fusion_shows_cldyn_for_every_task_and_its_plans(street: Path, tmp_path: Path) -> None:
+    report = evaluate(tmp_path, "fusion", street)
+    assert {"vfn", "cldyn-detection"} <= set(cells(report["tables"][0]))
+    assert [column["key"] for column in report["tables"][0]["columns"]] == ["mi", "qabf", "qcb", "qcv", "cc"]
+    (plans,) = report["histograms"]
+    assert sum(plans["series"]["cldyn-detection"]) == pytest.approx(1)
+
+
+def test_complex_scenes_have_a_column_each_and_a_curve(street: Path, tmp_path: Path) -> None:
+    conditions = "--degradations=[alpha0.4, alpha0.8, fog-100m]"
+    report = evaluate(tmp_path, "complex", street, conditions, "--task=none", "--methods=[average, vfn]")
+    titles = [column["title"] for column in report["tables"][0]["columns"]]
+    assert titles == ["as they are", "alpha0.4", "alpha0.8", "fog-100m"]
+    rows = cells(report["tables"][0])
+    assert all(len(set(row.values())) == 4 for row in rows.values())
+    (curve,) = report["curves"]
+    assert [point[0] for point in curve["series"]["vfn"]] == [0.4, 0.8, 1.0]
+
+
+def test_ablation_puts_weights_side_by_side(street: Path, tmp_path: Path) -> None:
+    from cldyn_core.checkpoint import load_weights, resolve_weights, save_weights
+
+    model = load_weights(resolve_weights("default", "cldyn"))
+    save_weights(model, tmp_path / "mine.safetensors")
+    report = evaluate(tmp_path / "out", "ablation", street, "--method", f"mine={tmp_path / 'mine.safetensors'}")
+    rows = cells(report["tables"][0])
+    assert list(rows) == ["vfn", "cldyn", "mine"]
+    assert rows["mine"] == rows["cldyn"]
+    assert "detection.map50" in rows["vfn"]
+    assert report["notes"]  # why the other tasks are not there
+
+
+def test_cross_detector_has_a_table_a_detector(street: Path, tmp_path: Path) -> None:
+    from cldyn_core import tasks
+    from cldyn_core.types import M3FD_CLASSES
+
+    other = tasks.build("yolov5s", M3FD_CLASSES)
+    tasks.save_network(other, tmp_path / "other.safetensors", {})
+    report = evaluate(
+        tmp_path / "out", "cross-detector", street, f"--detectors=[default, {tmp_path / 'other.safetensors'}]"
+    )
+    assert [table["title"].split()[0] for table in report["tables"]] == ["default", "other"]
+    assert all(list(cells(table)) == ["vfn", "cldyn"] for table in report["tables"])
+
+
+def test_efficiency_counts_what_a_method_costs(street: Path, tmp_path: Path) -> None:
+    rows = cells(
+        evaluate(tmp_path, "efficiency", street, "--repeats=1", "--methods=[average, vfn, cldyn]")["tables"][0]
+    )
+    assert rows["vfn"]["trainable"] * 1e6 == 34761
+    assert rows["cldyn"]["parameters"] > rows["cldyn"]["trainable"] > rows["vfn"]["trainable"]
+    assert rows["cldyn"]["gflops"] > 2 * rows["vfn"]["gflops"]
+    assert all(row["latency"] > 0 for row in rows.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fusion"], "nothing to evaluate on"),
+        (["fusion", "nowhere"], "nowhere"),
+        (["fusion", "{street}", "--methods=[best]"], "unknown method 'best'"),
+        (["fusion", "{street}", "--methods=[vfn, vfn]"], "'vfn' is there twice"),
+        (["fusion", "{street}", "--methods=[cldyn]"], "needs a task"),
+        (["fusion", "{street}", "--metrics=[beauty]"], "unknown metric 'beauty'"),
+        (["fusion", "{street}", "--method=theirs=nowhere"], "neither a folder"),
+        (["fusion", "{street}", "--method=theirs={street}"], "no fused image for"),
+        (["fusion", "{street}", "--reference=best"], "reference 'best'"),
+        (["complex", "{street}", "--degradations=[hail]"], "unknown degradation 'hail'"),
+        (["segmentation", "{street}"], "segmentation"),
+        (["detection", "{street}", "--rounds=0"], "rounds"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_said(
+    words: list[str], message: str, street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    status = main(["eval", *(word.format(street=street) for word in words), "--out", str(tmp_path), "--workers=1"])
+    assert status == 1
+    assert message in capfd.readouterr().err
