@@ -32,6 +32,11 @@ def split_names(names: Iterable[str]) -> dict[str, Part]:
     return train | dict.fromkeys(ordered[first:second], "val") | dict.fromkeys(ordered[second:], "test")
 
 
+def held_out_count(count: int, share: float) -> int:
+    """How many of `count` pairs a training holds out, the last ones: one run of names, since neighbors look alike."""
+    return max(1, round(count * share))
+
+
 def m3fd_parts(names: Iterable[str]) -> dict[str, Part] | None:
     """Part by name in the released scene-wise split of M3FD; None if no name is a number of M3FD.
 

@@ -34,9 +34,10 @@ class Evaluation:
     def data(self, task: Task) -> DataSpec:
         """The pairs that have labels of a task, with the classes of its network."""
         names = network_names(task, self.options.task_weights[task]) if task is not Task.NONE else ()
-        split = None if self.options.split == "all" else self.options.split
         o = self.options
-        return DataSpec(tuple(o.folders), task, names, split, o.limit, o.longest)
+        part = None if o.split in ("all", "held_out") else o.split
+        share = o.hold_out if o.split == "held_out" else 0.0
+        return DataSpec(tuple(o.folders), task, names, part, share, o.limit, o.longest)
 
     def methods(self, default: Sequence[str], task: Task) -> list[MethodSpec]:
         """The options' methods; task: closes the loop where the name says none."""

@@ -31,6 +31,8 @@ class Figure:
     """Where the figure is a mean: what it is the mean of, nan where an image has none."""
 
 
+_LARGE = ("qcv", "mse")  # in squared grey levels
+
 Figures = Mapping[str, Figure]
 """By column key."""
 
@@ -45,7 +47,7 @@ def fusion_columns(names: Sequence[str]) -> tuple[Column, ...]:
     """Columns of fusion metrics."""
     metrics = {name: FUSION_METRICS[name] for name in names}
     return tuple(
-        Column(name, metric.title, metric.higher_is_better, explanation=metric.source)
+        Column(name, metric.title, metric.higher_is_better, 2 if name in _LARGE else 4, metric.source)
         for name, metric in metrics.items()
     )
 

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from cldyn_core.evaluate.figures import Figure, Figures, mean_figure
-from cldyn_core.metrics.detection import DetectionFigures, coco_figures, detection_record
+from cldyn_core.metrics.detection import DetectionFigures, coco_figures, detection_record, precision_recall
 from cldyn_core.metrics.saliency import SaliencyFigures, saliency_record
 from cldyn_core.metrics.segmentation import SegmentationFigures, segmentation_record
 from cldyn_core.report import Column
@@ -27,6 +27,8 @@ class Judge(ABC):
     """The figures of the table, the headline first."""
     of_class: ClassVar[str] = ""
     """What the figures of single classes are; "": there are none."""
+    curve: ClassVar[tuple[str, str, str]] = ("", "", "")
+    """Title and axes of a curve, a line a method; empty: there is none."""
 
     def prepare(self, network: TaskNetwork) -> None:  # noqa: B027
         """Set the network to give the answers that are scored."""
@@ -36,12 +38,16 @@ class Judge(ABC):
         """Plain data about one image."""
 
     @abstractmethod
-    def figures(self, records: Records, names: Sequence[str]) -> Figures:
-        """By key of `columns`."""
+    def figures(self, records: Records, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
+        """By key of `columns`. left_out: classes that the means do not count."""
 
     def of_classes(self, records: Records, names: Sequence[str]) -> dict[str, float]:
         """By name of class, `of_class`; nan where a class does not occur."""
         return {}
+
+    def points(self, records: Records, names: Sequence[str]) -> list[tuple[float, float]]:
+        """Of `curve`."""
+        return []
 
 
 class DetectionJudge(Judge):
@@ -54,6 +60,7 @@ class DetectionJudge(Judge):
         Column("yolo_map", "mAP@0.5:0.95, YOLO style", True, explanation="as YOLO trainers print it; not COCO's"),
     )
     of_class = "AP@0.5"
+    curve = ("Precision and recall at IoU 0.5", "recall", "precision")
 
     def prepare(self, network: TaskNetwork) -> None:
         """Nearly all detections: a precision-recall curve wants the unsure ones too."""
@@ -63,8 +70,9 @@ class DetectionJudge(Judge):
         """See detection_record."""
         return detection_record(answer, target)
 
-    def figures(self, records: Records, names: Sequence[str]) -> Figures:
+    def figures(self, records: Records, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
         """COCO's headline from the library, the rest from the matches that are resampled too."""
+        names = [name for name in names if name not in left_out]
         library, matched = coco_figures(records, names), DetectionFigures(records, names)
         found = {}
         for column in self.columns:
@@ -77,6 +85,10 @@ class DetectionJudge(Judge):
         """Average precision at 0.5."""
         found = coco_figures(records, names)
         return {name: found[f"map50/{name}"] for name in names}
+
+    def points(self, records: Records, names: Sequence[str]) -> list[tuple[float, float]]:
+        """See precision_recall."""
+        return precision_recall(records, names)
 
 
 class SegmentationJudge(Judge):
@@ -92,9 +104,9 @@ class SegmentationJudge(Judge):
         """See segmentation_record."""
         return segmentation_record(answer, target)
 
-    def figures(self, records: Records, names: Sequence[str]) -> Figures:
+    def figures(self, records: Records, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
         """See SegmentationFigures."""
-        found = SegmentationFigures(records, names)
+        found = SegmentationFigures(records, names, left_out)
         values = found.figures()
         keys = [column.key for column in self.columns]
         return {key: Figure(values[key], found.statistic(key), len(records)) for key in keys}
@@ -118,12 +130,13 @@ class SaliencyJudge(Judge):
         Column("s_measure", "S-measure", True),
         Column("mae", "MAE", False, explanation="of the map stretched to its own minimum and maximum"),
     )
+    curve = ("F-measure by threshold", "threshold", "F-measure")
 
     def record(self, answer: SaliencyMap, target: SaliencyMap) -> dict[str, Any]:
         """See saliency_record."""
         return saliency_record(answer, target)
 
-    def figures(self, records: Records, names: Sequence[str]) -> Figures:
+    def figures(self, records: Records, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
         """Means of the images, where the figure is one, can be tested image by image."""
         found = SaliencyFigures(records)
         values = found.figures()
@@ -134,6 +147,11 @@ class SaliencyJudge(Judge):
             else Figure(value, found.statistic(key), len(records))
             for key, value in values.items()
         }
+
+    def points(self, records: Records, names: Sequence[str]) -> list[tuple[float, float]]:
+        """F-measure at every threshold."""
+        curve = np.mean([record["f"] for record in records], axis=0)
+        return [(float(len(curve) - 1 - i), float(value)) for i, value in enumerate(curve)]
 
 
 _JUDGES: dict[Task, Judge] = {

@@ -9,7 +9,7 @@ from typing import Literal
 from cldyn_core.metrics.fusion import PAPER_FIVE
 from cldyn_core.types import Task
 
-Split = Literal["all", "train", "val", "test"]
+Split = Literal["all", "held_out", "train", "val", "test"]
 Closing = Literal["none", "detection", "segmentation", "saliency"]
 
 
@@ -22,7 +22,10 @@ class EvalRun:
     out: str = "out/eval"
     """Folder of the report; cache/ in it holds what was measured, so that an interrupted evaluation goes on."""
     split: Split = "all"
-    """Which part of each folder: all, or its train, val or test part."""
+    """Which part of each folder: all; held_out, what a training with split share held out; its train, val or test
+    part."""
+    hold_out: float = 0.2
+    """Share of every folder, with split held_out; as the training had it."""
     limit: int = 0
     """At most so many pairs, evenly spread; 0: all."""
     longest: int = 0
@@ -56,6 +59,8 @@ class EvalRun:
         for name in ("limit", "longest", "pictures", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
+        if not 0 < self.hold_out < 1:
+            raise ValueError(f"hold_out must be above 0 and below 1, not {self.hold_out}")
         if self.rounds < 1:
             raise ValueError(f"rounds must be at least 1, not {self.rounds}")
 
@@ -87,6 +92,8 @@ class TaskRun(EvalRun):
 
     metrics: list[str] = field(default_factory=list)
     """Fusion metrics beside the task's."""
+    left_out: list[str] = field(default_factory=list)
+    """Classes that the means do not count; published mIoU of FMB often leaves out background (doc/evaluation.md)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -80,13 +80,15 @@ def downstream(options: TaskRun, task: Task) -> Report:
     evaluation = Evaluation(options)
     specs = evaluation.methods(EVERYTHING, task)
     data = evaluation.data(task)
+    if unknown := [name for name in options.left_out if name not in data.names]:
+        raise ValueError(f"left_out: {unknown[0]!r} is no class. Remedy: some of {', '.join(data.names) or 'none'}")
     metrics = metric_names(options.metrics)
     weights = options.task_weights[task]
     units = [Unit(spec, metrics=metrics, judge=task, judge_weights=weights) for spec in specs]
     rows = by_name(specs, evaluation.measure(data, units))
     title = task.value.capitalize()
     figures = {
-        name: {**_task_figures(records, task, data.names), **_fusion_figures(records, metrics)}
+        name: {**_task_figures(records, task, data.names, options.left_out), **_fusion_figures(records, metrics)}
         for name, records in rows.items()
     }
     columns = [*judge_of(task).columns, *fusion_columns(metrics)]
@@ -102,6 +104,7 @@ def downstream(options: TaskRun, task: Task) -> Report:
         tables=tuple(made),
         comparisons=evaluation.pictures(data, units),
         histograms=(plans,) if plans else (),
+        curves=_task_curves(rows, task, data.names),
     )
 
 
@@ -217,8 +220,16 @@ def _flicker_figures(records: Sequence[Record]) -> Figures:
     return {column.key: mean_figure([record["flicker"][column.key] for record in records]) for column in FLICKER}
 
 
-def _task_figures(records: Sequence[Record], task: Task, names: Sequence[str]) -> Figures:
-    return judge_of(task).figures([record["task"] for record in records], names)
+def _task_figures(records: Sequence[Record], task: Task, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
+    return judge_of(task).figures([record["task"] for record in records], names, left_out)
+
+
+def _task_curves(rows: Mapping[str, Sequence[Record]], task: Task, names: Sequence[str]) -> tuple[Curve, ...]:
+    judge = judge_of(task)
+    if not judge.curve[0]:
+        return ()
+    lines = {name: judge.points([record["task"] for record in records], names) for name, records in rows.items()}
+    return (Curve(*judge.curve, lines),)
 
 
 def _class_table(rows: Mapping[str, Sequence[Record]], task: Task, names: Sequence[str]) -> Table:

@@ -17,6 +17,7 @@ from cldyn_core.checkpoint import read_manifest
 from cldyn_core.data.degrade import degradation
 from cldyn_core.data.labelled import LabelledFolder, open_labelled
 from cldyn_core.data.pair_views import shrink_pair
+from cldyn_core.data.splits import held_out_count
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.evaluate.judges import judge_of
 from cldyn_core.evaluate.methods import Fused, Method, Methods, MethodSpec, plan_choices
@@ -42,6 +43,8 @@ class DataSpec:
     task: Task = Task.NONE
     names: tuple[str, ...] = ()
     split: str | None = None
+    hold_out: float = 0.0
+    """Only the last share of every folder; 0: all."""
     limit: int = 0
     """At most so many pairs, evenly spread; 0: all."""
     longest: int = 0
@@ -52,7 +55,8 @@ class DataSpec:
         items = []
         for root in self.folders:
             folder = open_labelled(Path(root), self.task, names=self.names or None, split=self.split)
-            items += [(folder, index) for index in range(len(folder))]
+            first = len(folder) - held_out_count(len(folder), self.hold_out) if self.hold_out else 0
+            items += [(folder, index) for index in range(first, len(folder))]
         if self.limit and len(items) > self.limit:
             items = [items[i * len(items) // self.limit] for i in range(self.limit)]
         return items

@@ -13,6 +13,7 @@ from math import nan
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cldyn_core.data.labels import class_index
 from cldyn_core.metrics.average_precision import (
@@ -54,15 +55,8 @@ def coco_figures(records: Sequence[Record], names: Sequence[str]) -> dict[str, f
 
     Detections of a class that an image was not annotated for do not count.
     """
-    from faster_coco_eval import COCO, COCOeval_faster
-
     truths, found = _as_coco(records, names)
-    ground = COCO(truths)
-    judged = COCOeval_faster(ground, ground.loadRes(found), "bbox", print_function=lambda *_: None)
-    judged.evaluate()
-    judged.accumulate()
-    precision = judged.eval["precision"][:, :, :, 0, -1]  # thresholds, recalls, classes
-    precision = np.where(precision < 0, nan, precision).mean(1)
+    precision = _precision(truths, found).mean(1)
     present = precision[:, ~np.isnan(precision[0])]
     means = (present.mean(), present[0].mean()) if present.size else (nan, nan)
     figures = {"map": float(means[0]), "map50": float(means[1])}
@@ -72,6 +66,14 @@ def coco_figures(records: Sequence[Record], names: Sequence[str]) -> dict[str, f
         counts = np.bincount([box["category_id"] for box in boxes], minlength=len(names) + 1)[1:]
         figures |= {f"{kind}/{name}": float(count) for name, count in zip(names, counts, strict=True)}
     return figures
+
+
+def precision_recall(records: Sequence[Record], names: Sequence[str]) -> list[tuple[float, float]]:
+    """(recall, precision) at COCO's 101 recalls and IoU 0.5, mean over the classes that have truths."""
+    precision = _precision(*_as_coco(records, names))[0]
+    present = precision[:, ~np.isnan(precision[0])]
+    recalls = np.linspace(0.0, 1.0, len(precision))
+    return list(zip(recalls.tolist(), present.mean(1).tolist(), strict=True)) if present.size else []
 
 
 class DetectionFigures:
@@ -101,6 +103,18 @@ class DetectionFigures:
             return float(np.mean(known)) if known else nan
 
         return figure
+
+
+def _precision(truths: dict[str, Any], found: list[dict[str, Any]]) -> NDArray[np.float64]:
+    """(10 thresholds, 101 recalls, classes); nan for a class without truths."""
+    from faster_coco_eval import COCO, COCOeval_faster
+
+    ground = COCO(truths)
+    judged = COCOeval_faster(ground, ground.loadRes(found), "bbox", print_function=lambda *_: None)
+    judged.evaluate()
+    judged.accumulate()
+    precision = judged.eval["precision"][:, :, :, 0, -1]
+    return np.where(precision < 0, nan, precision)
 
 
 def _found(record: Record, name: str) -> list[list[Any]]:

@@ -80,9 +80,7 @@ def _measured(triple: Triple, measures: Mapping[str, Callable[[Triple], float]])
     return values
 
 
-def _entry(
-    measure: Callable[..., float], higher_is_better: bool | None, title: str, source: str
-) -> FusionMetric:
+def _entry(measure: Callable[..., float], higher_is_better: bool | None, title: str, source: str) -> FusionMetric:
     name = measure.__name__
 
     def function(infrared: Luma, visible: Luma, fused: Luma, **options: str) -> float:

@@ -49,7 +49,7 @@ def cc(triple: Triple) -> float:
 def scd(triple: Triple) -> float:
     """Sum of the correlations of differences, r(F - B, A) + r(F - A, B), -2..2 (Aslantas and Bendes, 2015).
 
-    nan if a difference or a source is constant, as when the fused image equals a source: some public code counts 0 there.
+    nan if a difference or a source is constant, as when the fused image equals a source; some public code counts 0.
     """
     c = triple.covariances
     return sum(

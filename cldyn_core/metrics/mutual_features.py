@@ -9,12 +9,12 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from scipy import fft
 
-from cldyn_core.metrics.triple import FUSED, SOURCES, Plane, Triple, sobel
+from cldyn_core.metrics.triple import FUSED, SOURCES, Luma, Plane, Triple, sobel
 
 DEFAULT_FEATURE = "gradient"
 _SIDE = 3
 _CELLS = _SIDE * _SIDE
-_CHUNK = 256  # windows at a time: their joint distributions stay in the cache
+_CHUNK = 512  # windows at a time: their joint distributions stay in the cache
 
 
 def fmi(triple: Triple, feature: str = DEFAULT_FEATURE) -> float:
@@ -29,28 +29,26 @@ def fmi(triple: Triple, feature: str = DEFAULT_FEATURE) -> float:
         raise ValueError(f'no feature "{feature}" of fmi: choose from {", ".join(FEATURES)}')
     if min(triple.luma[FUSED].shape) < _SIDE:
         return float("nan")
-    features = [FEATURES[feature](plane) for plane in triple.planes]
+    features = [FEATURES[feature](image) for image in triple.luma]
     fused = _windows(features[FUSED])
     return sum(_mean_information(_windows(features[source]), fused) for source in SOURCES) / 2
 
 
-def _edges(plane: Plane) -> Plane:
+def _edges(image: Luma) -> Plane:
     """Sobel edges, thinned to ridges, above twice the root mean square gradient."""
-    horizontal, vertical = (part / 8 for part in sobel(plane, cv2.BORDER_REPLICATE))
+    horizontal, vertical = (part / 8 for part in sobel(image, cv2.BORDER_REPLICATE))
     strength = horizontal**2 + vertical**2
     around = np.pad(strength, 1)
-    middle = strength
-    ridge = ((middle > around[1:-1, :-2]) & (middle > around[1:-1, 2:])) | (
-        (middle > around[:-2, 1:-1]) & (middle > around[2:, 1:-1])
-    )
-    return ((strength > 4 * strength.mean()) & ridge).astype(np.float64)
+    across = (strength > around[1:-1, :-2]) & (strength > around[1:-1, 2:])
+    along = (strength > around[:-2, 1:-1]) & (strength > around[2:, 1:-1])
+    return ((strength > 4 * strength.mean()) & (across | along)).astype(np.float64)
 
 
-FEATURES: dict[str, Callable[[Plane], Plane]] = {
-    "none": lambda plane: plane,
-    "gradient": lambda plane: np.gradient(plane, axis=1),
+FEATURES: dict[str, Callable[[Luma], Plane]] = {
+    "none": lambda image: image.astype(np.float64),
+    "gradient": lambda image: np.gradient(image.astype(np.float64), axis=1),
     "edge": _edges,
-    "dct": lambda plane: fft.dctn(plane, norm="ortho"),
+    "dct": lambda image: fft.dctn(image.astype(np.float64), norm="ortho"),
 }
 
 
@@ -87,7 +85,8 @@ def _information(p: Plane, q: Plane) -> Plane:
     bound = np.where(correlation >= 0, np.minimum(grid_p, grid_q), np.maximum(grid_p + grid_q - 1, 0))
     covariance = (bound - independent).sum(axis=(0, 1))
     spread = _deviation(p) * _deviation(q)
-    share = np.divide(correlation * spread, covariance, out=np.zeros_like(spread), where=(spread > 0) & (covariance != 0))
+    bounded = (spread > 0) & (covariance != 0)
+    share = np.divide(correlation * spread, covariance, out=np.zeros_like(spread), where=bounded)
     joint = share * np.diff(np.diff(bound, axis=0, prepend=0), axis=1, prepend=0) + (1 - share) * p[:, None] * q[None]
     marginal = _entropy(p) + _entropy(q)
     information = marginal - _entropy(joint.reshape(_CELLS * _CELLS, -1))

@@ -53,7 +53,8 @@ def qc(triple: Triple) -> float:
 def qw(triple: Triple) -> float:
     """Piella's weighted quality Q_W, -1..1 (Piella and Heijmans, 2003); nan below 8x8 pixels.
 
-    Uniform window of 8x8, weighted by the larger variance; windows without contrast weigh as a variance of 0.5. Public code with Gaussian windows lies 20 % around it.
+    Uniform window of 8x8, weighted by the larger variance; windows without contrast weigh as a variance of 0.5. Public
+    code with Gaussian windows lies within 25 % of it.
     """
     moments = triple.box(8)
     constant = (1e-6 * 255) ** 2

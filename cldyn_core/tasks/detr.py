@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cldyn_core.packages import import_transformers
 from cldyn_core.tasks.boxes import SILENT
 from cldyn_core.tasks.images import IMAGENET, STRIDE, normalize
-from cldyn_core.tasks.packages import import_transformers
 from cldyn_core.tasks.query_detection import Pass, QueryDetector
 
 _SMALL = {"encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 1024, "decoder_ffn_dim": 1024}

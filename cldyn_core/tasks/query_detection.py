@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cldyn_core.packages import missing_packages
 from cldyn_core.tasks.base import Observation, TaskNetwork
 from cldyn_core.tasks.boxes import size_of, to_center, to_corners, to_detections, unannotated
-from cldyn_core.tasks.packages import missing_packages
 from cldyn_core.types import Detections, EngineSettings, Task
 
 

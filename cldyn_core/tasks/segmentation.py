@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cldyn_core.packages import import_transformers, missing_packages
 from cldyn_core.tasks.base import Observation, TaskNetwork
 from cldyn_core.tasks.images import IMAGENET, normalize, pad_to_stride
-from cldyn_core.tasks.packages import import_transformers, missing_packages
 from cldyn_core.types import IGNORED, LabelMap, Task
 
 _SMALL, _LARGE = (32, 64, 160, 256), (64, 128, 320, 512)

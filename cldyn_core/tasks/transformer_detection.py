@@ -7,9 +7,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cldyn_core.packages import import_transformers
 from cldyn_core.tasks.boxes import SILENT
 from cldyn_core.tasks.images import STRIDE
-from cldyn_core.tasks.packages import import_transformers
 from cldyn_core.tasks.query_detection import Pass, QueryDetector
 
 _SMALLEST = 128  # sides of the smallest padded image: it has more anchors (336) than there are queries (300)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from cldyn_core.data.labelled import LabelledFolder, open_labelled
+from cldyn_core.data.splits import held_out_count
 from cldyn_core.train.start import RunOptions
 from cldyn_core.types import LabelledPair, Task
 
@@ -105,5 +106,5 @@ def _split(
         return [(train, i) for i in range(len(train))], [(val, i) for i in range(len(val))]
     whole = open_labelled(root, task, names=names or None)
     items = [(whole, i) for i in range(len(whole))]
-    kept = len(items) - max(1, round(len(items) * data.hold_out))  # one run of names: neighboring frames look alike
+    kept = len(items) - held_out_count(len(items), data.hold_out)
     return items[:kept], items[kept:]

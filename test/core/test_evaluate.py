@@ -57,6 +57,8 @@ def test_images_that_somebody_else_fused_are_a_row_like_any_other(street: Path, 
     page = (tmp_path / "out/report.html").read_text()
     assert "theirs" in page and "cldyn minus vfn" in page
     assert report["command"].startswith("cldyn eval detection")
+    (curve,) = report["curves"]
+    assert curve["series"]["theirs"] == curve["series"]["visible"] and len(curve["series"]["vfn"]) == 101
 
 
 def test_what_was_measured_is_not_measured_again(street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,6 +158,7 @@ def test_efficiency_counts_what_a_method_costs(street: Path, tmp_path: Path) -> 
         (["complex", "{street}", "--degradations=[hail]"], "unknown degradation 'hail'"),
         (["segmentation", "{street}"], "segmentation"),
         (["detection", "{street}", "--rounds=0"], "rounds"),
+        (["detection", "{street}", "--left_out=[Tram]"], "'Tram' is no class"),
     ],
 )
 def test_what_cannot_be_evaluated_is_said(

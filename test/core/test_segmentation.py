@@ -122,7 +122,7 @@ def test_models_have_the_sizes_of_the_paper_and_others_are_refused() -> None:
 
 def test_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Segmenter.missing() == ""
-    monkeypatch.setattr("cldyn_core.tasks.packages.find_spec", lambda _name: None)
+    monkeypatch.setattr("cldyn_core.packages.find_spec", lambda _name: None)
     assert "pip install transformers==" in Segmenter.missing()
 
 

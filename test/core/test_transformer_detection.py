@@ -127,5 +127,5 @@ def test_unknown_models_are_refused() -> None:
 
 def test_missing_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     assert TransformerDetector.missing() == ""
-    monkeypatch.setattr("cldyn_core.tasks.packages.find_spec", lambda _name: None)
+    monkeypatch.setattr("cldyn_core.packages.find_spec", lambda _name: None)
     assert "pip install transformers==5.23.0 scipy" in TransformerDetector.missing()

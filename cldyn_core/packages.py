@@ -1,4 +1,4 @@
-"""Optional packages of the task networks: whether they are there, and how to import them."""
+"""Optional packages: whether they are there, and how to import them beside a torchvision of another torch build."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
+from unittest.mock import patch
 
 
 def import_transformers(*names: str) -> list[Any]:
@@ -27,6 +28,21 @@ def import_transformers(*names: str) -> list[Any]:
             del sys.modules["torchvision"]
         else:
             sys.modules["torchvision"] = torchvision
+
+
+def import_torchmetrics(module: str = "torchmetrics") -> Any:
+    """A module of torchmetrics, which imports torchvision where it finds one, for metrics that are not used here."""
+    cache = import_module("lightning_utilities.core.imports").RequirementCache
+    check = cache._check_requirement
+
+    def check_but_torchvision(self: Any) -> None:
+        if "torchvision" in (self.requirement or ""):
+            self.available, self.message = False, "torchvision is not used"
+        else:
+            check(self)
+
+    with patch.object(cache, "_check_requirement", check_but_torchvision):
+        return import_module(module)
 
 
 def missing_packages(what: str, requirements: dict[str, str]) -> str:
