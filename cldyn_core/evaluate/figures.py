@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan, nan
+from math import inf, isnan, nan
 
 import numpy as np
 
@@ -38,7 +38,8 @@ Figures = Mapping[str, Figure]
 
 
 def mean_figure(of_images: Sequence[float]) -> Figure:
-    """The mean of one figure an image; nan ones do not count."""
+    """The mean of one figure an image; nan and -inf ones (MS-SSIM of tiny images) do not count."""
+    of_images = [nan if value == -inf else value for value in of_images]
     statistic = weighted_mean(of_images)
     return Figure(statistic(np.ones(len(of_images))), statistic, len(of_images), tuple(of_images))
 

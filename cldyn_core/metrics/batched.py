@@ -3,45 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from unittest.mock import patch
 
 import torch
-from lightning_utilities.core.imports import RequirementCache
 from torch import Tensor
 
 from cldyn_core.metrics.batched_measures import MEASURES
 from cldyn_core.metrics.batched_triple import TripleBatch
 from cldyn_core.metrics.fusion import FusionMetricWarning, find_metric, score
-
-
-@contextmanager
-def _unfit_torchvision_hidden() -> Iterator[None]:
-    """torchmetrics imports torchvision wherever it is installed; beside a torch of another build that fails."""
-    try:
-        import torchvision  # noqa: F401
-    except (ImportError, RuntimeError):
-        check = RequirementCache._check_requirement
-
-        def check_but_torchvision(cache: RequirementCache) -> None:
-            if "torchvision" in (cache.requirement or ""):
-                cache.available, cache.message = False, "torchvision is not installed, or for another torch"
-            else:
-                check(cache)
-
-        with patch.object(RequirementCache, "_check_requirement", check_but_torchvision):
-            yield
-    else:
-        yield
-
+from cldyn_core.packages import import_torchmetrics
 
 if TYPE_CHECKING:
     from torchmetrics import Metric
 else:
-    with _unfit_torchvision_hidden():
-        from torchmetrics import Metric
+    Metric = import_torchmetrics().Metric
 
 _NAMES = ("infrared", "visible", "fused")
 

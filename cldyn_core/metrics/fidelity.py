@@ -24,7 +24,7 @@ def vif(triple: Triple) -> float:
 
 
 def viff(triple: Triple) -> float:
-    """Visual information fidelity for fusion, 0..about 1 (Han et al., 2013); nan below about 41 pixels.
+    """Visual information fidelity for fusion, 0..about 1 (Han et al., 2013); nan below 41x41 pixels.
 
     At every pixel the source that the fused image follows less counts, the visible one where it follows neither: so the
     sources cannot quite change places. Lower than VIF by 2 to 84 %.

@@ -67,7 +67,7 @@ def qw(triple: Triple) -> float:
 
 
 def ms_ssim(triple: Triple) -> float:
-    """MEF-SSIM over three scales, up to 1 (Ma, Zeng and Wang, 2015); -inf below 44x44 pixels or so, where no window of
+    """MEF-SSIM over three scales, up to 1 (Ma, Zeng and Wang, 2015); -inf below 41x41 pixels, where no window of
     11x11 fits the third scale.
 
     Another public toolbox gives this name to Wang's MS-SSIM, summed over the sources.

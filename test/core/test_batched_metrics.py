@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 import warnings
 from pathlib import Path
 
@@ -13,11 +12,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lightning_utilities.core.imports import RequirementCache
 from numpy.typing import NDArray
 from shared_data import SHARED
 
-from cldyn_core.metrics.batched import BatchedFusionMetric, BatchedFusionMetrics, _unfit_torchvision_hidden
+from cldyn_core.metrics.batched import BatchedFusionMetric, BatchedFusionMetrics
 from cldyn_core.metrics.batched_measures import MEASURES
 from cldyn_core.metrics.batched_triple import TripleBatch
 from cldyn_core.metrics.fusion import FUSION_METRICS, FusionMetricWarning, score
@@ -201,15 +199,3 @@ def test_on_the_device_of_the_tensors() -> None:
     metrics.update(*(tensor.cuda() for tensor in tensors(triples)))
     for name, values in expected(triples, QUICK).items():
         assert float(metrics.compute()[name]) == pytest.approx(np.mean(values), rel=1e-9), name
-
-
-@pytest.mark.parametrize("failure", ["ImportError", "RuntimeError"])
-def test_torchmetrics_does_not_see_a_torchvision_of_another_torch(
-    failure: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "torchvision.py").write_text(f"raise {failure}('operator torchvision::nms does not exist')")
-    monkeypatch.delitem(sys.modules, "torchvision", raising=False)
-    monkeypatch.syspath_prepend(tmp_path)
-    with _unfit_torchvision_hidden():
-        assert not RequirementCache("torchvision")
-        assert RequirementCache("torch")

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from shared_data import SHARED
 
 from cldyn_core.metrics.fusion import ALIASES, FUSION_METRICS, PAPER_FIVE, FusionMetricWarning, fmi, luma8, score
+from cldyn_core.metrics.page import markdown
 from cldyn_core.metrics.triple import Luma
 
 GOLDEN = SHARED / "metrics" / "golden" if SHARED else Path()
@@ -236,3 +237,8 @@ def test_errors_name_the_image_and_the_remedy() -> None:
         fmi(image, image, image, feature="corner")
     with pytest.raises(ValueError, match=r"RGB array is needed, not uint8 \(48, 57\)"):
         luma8(image)
+
+
+def test_the_page_is_up_to_date() -> None:
+    page = Path(__file__).parents[2] / "doc" / "metrics.md"
+    assert page.read_text(encoding="utf-8") == markdown(), "run: python -m cldyn_core.metrics.page > doc/metrics.md"

@@ -73,7 +73,8 @@ def test_stage_one_beats_average_and_maximum(tmp_path: Path) -> None:
 def test_stage_two_lowers_the_loss_of_a_frozen_task_network(task: Task, tmp_path: Path) -> None:
     torch.manual_seed(0)
     network = task_network(task, tmp_path)
-    recipe = ClosedLoopTraining(16, batch=4, size=96, selection_stride=4, validate_every=8)
+    steps = 16 if task is Task.DETECTION else 8
+    recipe = ClosedLoopTraining(steps, batch=4, size=96, selection_stride=4, validate_every=8)
     loop = ClosedLoop(bundled(), {task: network}, {task: scenes(task, TRAIN)}, {task: scenes(task, VALIDATE)}, recipe)
     run(loop, RunFolder(tmp_path / "loop", {}))
     best = load_weights(tmp_path / "loop" / ClosedLoop.weights_file)
