@@ -96,6 +96,7 @@ class SegmentationJudge(Judge):
 
     columns = (
         Column("miou", "mIoU", True, explanation="one confusion matrix of all pixels, over the classes that occur"),
+        Column("miou_truth", "mIoU, classes of the truth", True, explanation="over the classes that the truths have"),
         Column("accuracy", "Pixel accuracy", True),
     )
     of_class = "IoU"

@@ -43,11 +43,12 @@ def segmentation_record(found: LabelMap, truth: LabelMap) -> dict[str, Any]:
 
 
 class SegmentationFigures:
-    """miou, accuracy and "iou/<class>" of (resampled) images.
+    """miou, miou_truth, accuracy and "iou/<class>" of (resampled) images.
 
-    The mean is over the classes that occur in truths or answers, as torchmetrics' MulticlassJaccardIndex (macro) and
-    mmsegmentation take it. left_out: classes that do not count in it. Pixels that truly are of them are ignored, as
-    torchmetrics' ignore_index does; where one is the answer for a pixel of another class, that pixel is missed.
+    miou is over the classes that occur in truths or answers, as torchmetrics' MulticlassJaccardIndex (macro) and
+    mmsegmentation take it; miou_truth over those that occur in truths: for sets labelled for few of a network's
+    classes. left_out: classes that do not count in it. Pixels that truly are of them are ignored, as torchmetrics'
+    ignore_index does; where one is the answer for a pixel of another class, that pixel is missed.
     """
 
     def __init__(
@@ -67,15 +68,19 @@ class SegmentationFigures:
         of_classes = self._ious(every)
         return {
             "miou": self.statistic("miou")(every),
+            "miou_truth": self.statistic("miou_truth")(every),
             "accuracy": self.statistic("accuracy")(every),
             **{f"iou/{name}": float(iou) for name, iou in zip(self.names, of_classes, strict=True)},
         }
 
     def statistic(self, key: str) -> Statistic:
-        """Of weighted images: "miou" or "accuracy"."""
+        """Of weighted images: "miou", "miou_truth" or "accuracy"."""
 
         def miou(weights: Weights) -> float:
-            known = self._ious(weights)[self._counted]
+            counted = self._counted
+            if key == "miou_truth":
+                counted = counted & (np.tensordot(weights, self._matrices, 1).sum(1) > 0)
+            known = self._ious(weights)[counted]
             known = known[~np.isnan(known)]
             return float(known.mean()) if len(known) else nan
 
@@ -83,7 +88,7 @@ class SegmentationFigures:
             matrix = np.tensordot(weights, self._matrices, 1)
             return float(np.trace(matrix) / matrix.sum()) if matrix.sum() else nan
 
-        return miou if key == "miou" else accuracy
+        return accuracy if key == "accuracy" else miou
 
     def _ious(self, weights: Weights) -> NDArray[np.float64]:
         """By class; nan for one that does not occur."""

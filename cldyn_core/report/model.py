@@ -93,11 +93,11 @@ class Table:
     def ranks(self, column: Column) -> dict[str, int]:
         """Row name -> 1 (best) or 2 (second). Rows that show the same digits share a rank; nan has none.
 
-        Empty where neither direction is better, or where fewer than two rows have a figure.
+        Empty where neither direction is better, or where no two rows differ.
         """
         shown = {row.name: round(self.value(row, column).value, column.digits) for row in self.rows}
         shown = {name: value for name, value in shown.items() if not isnan(value)}
-        if column.higher_is_better is None or len(shown) < 2:
+        if column.higher_is_better is None or len(set(shown.values())) < 2:
             return {}
         best = sorted(set(shown.values()), reverse=column.higher_is_better)[:2]
         return {name: 1 + best.index(value) for name, value in shown.items() if value in best}

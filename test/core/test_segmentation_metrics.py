@@ -66,6 +66,7 @@ def test_a_class_that_is_only_answered_counts_as_zero() -> None:
     found = figures([(label_map([[0, 2]]), label_map([[0, 0]]))])
     assert found["iou/car"] == 0.0
     assert found["miou"] == pytest.approx((1 / 2 + 0) / 2)
+    assert found["miou_truth"] == pytest.approx(1 / 2)
 
 
 def test_the_set_is_one_matrix_not_a_mean_of_images() -> None:
