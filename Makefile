@@ -35,9 +35,9 @@ help:
 setup:
 	@$(PYTHON) scripts/setup_venv.py --detector=$(DETECTOR) --torch=$(TORCH)
 
-# pytest itself fails when it finds no test (status 5).
+# Two workers; the tests of a file stay together. pytest itself fails when it finds no test (status 5).
 test: setup
-	$(PY) -m pytest test -q $(ARGS)
+	$(PY) -m pytest test -q -n 2 --dist loadfile $(ARGS)
 
 demo: setup
 	$(PY) -m cldyn_ros.demo --out out/demo $(if $(PAIRS),--pairs "$(PAIRS)") $(ARGS)

@@ -88,7 +88,7 @@ def sequence(descriptor: torch.nn.Module, flat: Tensor) -> Tensor:
 def transcribed_step(loop: ClosedLoop, step: int) -> None:
     model, rows = loop.model, []
     for task, network in loop.networks.items():
-        pairs = loop._draws[task].batch(step)
+        pairs = loop.draws[task].batch(step)
         visible, infrared = as_pair_batch(pairs)
         targets = [pair.target for pair in pairs]
         with torch.no_grad():

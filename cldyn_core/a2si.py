@@ -153,28 +153,25 @@ class A2SI(nn.Module):
 
     def apply_kernels(self, x: Tensor, configurations: Tensor, vectors: Tensor) -> Tensor:
         """Steps 7 and 8: x (B, 8, H, W), configurations (B, M), vectors (B, M, 256) -> (B, 8, H, W)."""
-        m = configurations.shape[1]
-        flat_choice, flat_vectors = configurations.flatten(), vectors.flatten(0, 1)
         outputs, images = [], []
-        for configuration in range(CONFIGURATIONS):
-            index = (flat_choice == configuration).nonzero()[:, 0]
-            if len(index):
-                images.append(index // m)
-                outputs.append(self._convolve(x[images[-1]], flat_vectors[index], configuration))
+        for image, chosen in enumerate(configurations.tolist()):
+            for configuration in set(chosen):
+                equal = [branch for branch, each in enumerate(chosen) if each == configuration]
+                outputs.append(self._convolve(x[image : image + 1], vectors[image, equal], configuration))
+                images += [image] * len(equal)
         branches = F.leaky_relu(self.norm(torch.cat(outputs)), SLOPE)  # neither norm nor mean asks for their order
-        total = torch.zeros_like(branches[: len(x)]).index_add(0, torch.cat(images), branches)
-        return x + self.zero_conv(total / m)
+        index = torch.tensor(images, device=x.device)
+        total = torch.zeros_like(branches[: len(x)]).index_add(0, index, branches)
+        return x + self.zero_conv(total / configurations.shape[1])
 
     def _convolve(self, x: Tensor, vectors: Tensor, configuration: int) -> Tensor:
-        """One kernel an image: x (N, 8, H, W), vectors (N, 256) -> (N, 8, H, W)."""
-        n, dilation = len(x), max(configuration, 1)
+        """All branches of one configuration at once: x (1, 8, H, W), vectors (N, 256) -> (N, 8, H, W)."""
+        n, dilation = len(vectors), max(configuration, 1)
         size = 1 if configuration == 0 else 3
         kernels = (self.kernel_1x1 if size == 1 else self.kernel_3x3)(vectors)
         weight = kernels.view(n * CHANNELS, CHANNELS, size, size)
         padding = dilation if size == 3 else 0
-        return F.conv2d(x.flatten(0, 1)[None], weight, padding=padding, dilation=dilation, groups=n)[0].unflatten(
-            0, (n, -1)
-        )
+        return F.conv2d(x, weight, padding=padding, dilation=dilation)[0].unflatten(0, (n, CHANNELS))
 
     @property
     def _stride(self) -> int:

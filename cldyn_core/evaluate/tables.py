@@ -29,7 +29,7 @@ from cldyn_core.evaluate.options import (
 )
 from cldyn_core.evaluate.plans import plan_histogram
 from cldyn_core.evaluate.units import Measurer, Record, Unit
-from cldyn_core.metrics.fusion import FUSION_METRICS
+from cldyn_core.metrics.fusion import FUSION_METRICS, find_metric
 from cldyn_core.report import Column, Curve, Report, Row, Table, Value
 from cldyn_core.types import LabelledPair, Task
 
@@ -204,12 +204,10 @@ def efficiency(options: EfficiencyRun) -> Report:
 
 
 def metric_names(wanted: Sequence[str]) -> tuple[str, ...]:
-    """Names of fusion metrics; "all" is every one but fmi. Raises ValueError for an unknown one."""
+    """Names of fusion metrics without aliases; "all" is every one but fmi. Raises ValueError for an unknown one."""
     if list(wanted) == ["all"]:
         return tuple(name for name in FUSION_METRICS if name != "fmi")
-    if unknown := [name for name in wanted if name not in FUSION_METRICS]:
-        raise ValueError(f"unknown metric {unknown[0]!r}. Remedy: all, or some of {', '.join(FUSION_METRICS)}")
-    return tuple(wanted)
+    return tuple(dict.fromkeys(find_metric(name).name for name in wanted))
 
 
 def _fusion_figures(records: Sequence[Record], metrics: Sequence[str]) -> Figures:

@@ -39,7 +39,7 @@ def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = start_model(options.fusion, options.compensation)
     found = read_tasks(options)
-    costs = frame_costs(model, found.networks, compensated=True)
+    costs = frame_costs(model, found.networks, compensated=True) if processes.first else {}
     found.to(processes.device)
     loop = ClosedLoop(
         model.to(processes.device), found.networks, found.train, found.held_out, options.recipe, processes

@@ -35,7 +35,7 @@ def _prepare(options: JointRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = load_weights(resolve_weights(options.fusion, "cldyn"))
     found = read_tasks(options)
-    costs = frame_costs(model, found.networks, compensated=False)
+    costs = frame_costs(model, found.networks, compensated=False) if processes.first else {}
     found.to(processes.device)
     joint = Joint(model.to(processes.device), found.networks, found.train, found.held_out, options.recipe, processes)
     return Prepared(joint, {"data": found.counts(), "gigaflops_of_a_frame_640x480": costs})

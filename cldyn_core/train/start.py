@@ -35,7 +35,7 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A training and what the manifest of its weights tells of it."""
+    """A training and what the manifest of its weights tells of it; the first process writes it."""
 
     training: Training
     record: Mapping[str, Any]

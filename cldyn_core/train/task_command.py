@@ -74,7 +74,7 @@ def _prepare(options: TaskRun, processes: Processes) -> Prepared:
     fusion = load_weights(resolve_weights(options.fusion, "cldyn"))
     pairs, held_out = read_pairs(options.data(), network.task, network.names)
     network.module.eval()
-    cost = frame_costs(fusion, {network.task: network}, compensated=False)
+    cost = frame_costs(fusion, {network.task: network}, compensated=False) if processes.first else {}
     network.module.to(processes.device)
     training = TaskNetworkTraining(
         network, fusion.to(processes.device), pairs, held_out, options.given, options.recipe, processes

@@ -40,7 +40,7 @@ def _prepare(options: VisualRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = load_weights(resolve_weights(options.init, "cldyn")) if options.init else CLDyN().eval()
     pairs, held_out = read_pairs(options.data())
-    cost = round(gflops(model.first_pass), 2)
+    cost = round(gflops(model.first_pass), 2) if processes.first else 0.0
     training = Visual(model.to(processes.device), pairs, held_out, options.recipe, processes)
     counts = f"{len(pairs)} pairs, {len(held_out)} held out"
     return Prepared(training, {"data": counts, "init": options.init, "gigaflops_of_a_frame_640x480": cost})

@@ -96,6 +96,15 @@ def test_fusion_shows_cldyn_for_every_task_and_its_plans(street: Path, tmp_path:
     assert sum(plans["series"]["cldyn-detection"]) == pytest.approx(1)
 
 
+def test_a_sequence_shows_its_flicker(street: Path, tmp_path: Path) -> None:
+    report = evaluate(tmp_path, "fusion", street, "--methods=[average, vfn]", "--metrics=[qcc]", "--flicker=true")
+    rows = cells(report["tables"][0])
+    assert list(rows["vfn"]) == ["cc", "flicker_brightness", "flicker_structure"]
+    assert rows["average"]["flicker_brightness"] == pytest.approx(0, abs=0.3)  # as steady as its sources
+    counts = report["tables"][0]["rows"][0]["values"]
+    assert (counts["cc"]["count"], counts["flicker_brightness"]["count"]) == (4, 2)
+
+
 def test_complex_scenes_have_a_column_each_and_a_curve(street: Path, tmp_path: Path) -> None:
     conditions = "--degradations=[alpha0.4, alpha0.8, fog-100m]"
     report = evaluate(tmp_path, "complex", street, conditions, "--task=none", "--methods=[average, vfn]")
@@ -151,7 +160,7 @@ def test_efficiency_counts_what_a_method_costs(street: Path, tmp_path: Path) -> 
         (["fusion", "{street}", "--methods=[best]"], "unknown method 'best'"),
         (["fusion", "{street}", "--methods=[vfn, vfn]"], "'vfn' is there twice"),
         (["fusion", "{street}", "--methods=[cldyn]"], "needs a task"),
-        (["fusion", "{street}", "--metrics=[beauty]"], "unknown metric 'beauty'"),
+        (["fusion", "{street}", "--metrics=[beauty]"], 'no fusion metric "beauty"'),
         (["fusion", "{street}", "--method=theirs=nowhere"], "neither a folder"),
         (["fusion", "{street}", "--method=theirs={street}"], "no fused image for"),
         (["fusion", "{street}", "--reference=best"], "reference 'best'"),

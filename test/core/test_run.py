@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from cldyn_core.cli import main
 from cldyn_core.data.labelled import open_labelled
 from cldyn_core.data.synthetic import SceneConfig, write_sequence
+from cldyn_core.train import cost
 from cldyn_core.train.draws import Draws
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.reading import PairData, Reader, read_pairs
@@ -172,8 +173,9 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         three.part(4)
 
 
-def test_two_processes_do_what_one_does(tmp_path: Path) -> None:
+def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightning_fabric")
+    monkeypatch.setattr(cost, "FRAME", (64, 96))
     write_sequence(SceneConfig("night", 96, 64, frames=5, fps=0.5, seed=3), tmp_path / "street")
     for stage, extra in (("visual", ["--recipe.size", "32"]), ("closed-loop", ["--recipe.size", "64"])):
         for devices in (1, 2):

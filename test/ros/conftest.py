@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -11,7 +10,9 @@ from typing import Any
 import pytest
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["ROS_DOMAIN_ID"] = str(random.SystemRandom().randrange(102))
+_RUN = os.environ.get("PYTEST_XDIST_TESTRUNUID") or os.urandom(8).hex()
+_WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+os.environ["ROS_DOMAIN_ID"] = str((int(_RUN, 16) + _WORKER) % 102)  # another one for each worker of a run
 sys.path.insert(0, os.path.dirname(__file__))  # for ros_bench, in every import mode of pytest
 
 from ros_bench import Bench, FakeEngine, MakeBench
