@@ -37,7 +37,7 @@ setup:
 
 # Two workers; the tests of a file stay together. pytest itself fails when it finds no test (status 5).
 test: setup
-	$(PY) -m pytest test -q -n 2 --dist loadfile $(ARGS)
+	$(PY) -m pytest test -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 demo: setup
 	$(PY) -m cldyn_ros.demo --out out/demo $(if $(PAIRS),--pairs "$(PAIRS)") $(ARGS)
