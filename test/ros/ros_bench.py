@@ -53,18 +53,18 @@ class FakeEngine:
         return {"weights": "fake", "device": "none"}
 
     def step(self, pair: FramePair) -> StepResult:
-        self.pairs.append(pair)
-        settings = self.settings
+        settings, fault, task_error = self.settings, self.fault, self.task_error
+        self.pairs.append(pair)  # from here on the test may ask for something else, of the next step
         time.sleep(self.step_s)
-        if self.fault is not None:
-            raise self.fault
+        if fault is not None:
+            raise fault
         output = None
         if settings.task is Task.DETECTION:
             boxes = np.array([[2, 4, 12, 10]], np.float32)
             output = Detections(boxes, np.array([0.9], np.float32), np.array([1]), NAMES)
         return StepResult(
             pair.visible.copy(), settings.task, settings.loop_mode, output, timings_ms={"prepare": 1.0, "task": 2.0},
-            error=self.task_error,
+            error=task_error,
         )  # fmt: skip
 
     def close(self) -> None:
