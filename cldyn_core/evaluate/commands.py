@@ -22,6 +22,7 @@ from cldyn_core.evaluate.options import (
     TaskRun,
 )
 from cldyn_core.report import Report, write_report
+from cldyn_core.report.markdown import table_markdown
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     options = configure(kind, _gather(arguments, "method"), f"cldyn eval {name}", kind.__doc__ or "", "folders")
     report = evaluate(options)
     page = write_report(replace(report, command=shlex.join(["cldyn", "eval", name, *arguments])), Path(options.out))
-    print((page.parent / "report.md").read_text(encoding="utf-8"))
+    print("\n\n".join(table_markdown(one) for one in report.tables))
     print(f"written: {page}")
     return 0
 

@@ -43,12 +43,11 @@ def efficiency_table(specs: Sequence[MethodSpec], pair: LabelledPair, device: to
             laps[name].append(1e3 * (time.perf_counter() - start))
     rows = []
     for spec in specs:
-        times = laps[spec.name]
-        latency = Value(statistics.median(times), min(times), max(times), len(times))
+        latency = Value(statistics.median(laps[spec.name]))
         rows.append(Row(spec.name, {**_arithmetic(spec, methods), "latency": latency, "memory": peaks[spec.name]}))
     height, width = pair.infrared.shape
-    caption = f"Latency and memory on a {width}x{height} pair, {device}, {torch.get_num_threads()} threads. "
-    caption += "Intervals of the latency: fastest and slowest."
+    where = f"{device}, {torch.get_num_threads()} threads"
+    caption = f"Latency and memory on a {width}x{height} pair, {where}; median of {repeats} frames."
     return Table("efficiency", "Efficiency", _COLUMNS, tuple(rows), caption)
 
 

@@ -90,7 +90,7 @@ class Evaluation:
 def network_names(task: Task, weights: str) -> tuple[str, ...]:
     """Class names of a task network, without loading it. Raises ValueError with the reason when there is none."""
     if reason := tasks.explain(task, tasks.with_weights(task, weights)):
-        raise ValueError(reason)
+        raise ValueError(f"{reason}; for this table: --{task.value} FILE")
     return tuple(read_manifest(tasks.weights_path(task, weights))["architecture"].get("names", ()))
 
 

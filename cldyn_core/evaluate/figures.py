@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import inf, isnan, nan
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cldyn_core.metrics.fusion import FUSION_METRICS
 from cldyn_core.metrics.statistics import (
+    LEAST_COMPARED,
     Statistic,
-    bootstrap_interval,
-    compare_figures,
     compare_means,
+    interval_of,
+    p_of_differences,
+    resampled,
     weighted_mean,
 )
 from cldyn_core.report import Column, Row, Table, Value
@@ -24,14 +28,25 @@ class Figure:
     """One cell, before it is resampled."""
 
     value: float
-    statistic: Statistic
+    statistic: Statistic | None
+    """None: it is shown without an interval."""
     count: int
     """Images, all of which the statistic weighs."""
     of_images: tuple[float, ...] = ()
     """Where the figure is a mean: what it is the mean of, nan where an image has none."""
 
+    def drawn(self, rounds: int) -> NDArray[np.float64]:
+        """Its resampled figures, drawn once; none without a statistic."""
+        return np.zeros(0) if self.statistic is None else _resampled(self.statistic, self.count, rounds)
+
 
 _LARGE = ("qcv", "mse")  # in squared grey levels
+
+
+@lru_cache(maxsize=256)
+def _resampled(statistic: Statistic, count: int, rounds: int) -> NDArray[np.float64]:
+    return resampled(statistic, count, rounds=rounds)
+
 
 Figures = Mapping[str, Figure]
 """By column key."""
@@ -77,11 +92,12 @@ def make_table(
 def _value(figure: Figure, other: Figure | None, rounds: int) -> Value:
     if isnan(figure.value):
         return Value(nan)
-    interval = bootstrap_interval(figure.statistic, figure.count, rounds=rounds)
+    interval = interval_of(figure.drawn(rounds))
     count = sum(not isnan(value) for value in figure.of_images) if figure.of_images else figure.count
     p = nan
     if other is not None and figure.of_images:
         p = compare_means(figure.of_images, other.of_images).p
     elif other is not None:
-        p = compare_figures(figure.statistic, other.statistic, figure.count, rounds=rounds).p
+        enough = figure.count >= LEAST_COMPARED
+        p = p_of_differences(figure.drawn(rounds) - other.drawn(rounds)) if enough else nan
     return Value(figure.value, interval.low, interval.high, count, p)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from math import nan
 from typing import Any, ClassVar
 
 import numpy as np
@@ -71,15 +70,14 @@ class DetectionJudge(Judge):
         return detection_record(answer, target)
 
     def figures(self, records: Records, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
-        """COCO's headline from the library, the rest from the matches that are resampled too."""
+        """COCO's from the library, resampled by the matches; the YOLO trainers' from the matches, without interval."""
         names = [name for name in names if name not in left_out]
         library, matched = coco_figures(records, names), DetectionFigures(records, names)
-        found = {}
-        for column in self.columns:
-            statistic = matched.statistic(column.key)
-            value = library.get(column.key, nan if not records else statistic(np.ones(len(records))))
-            found[column.key] = Figure(value, statistic, len(records))
-        return found
+        every = np.ones(len(records))
+        return {
+            **{key: Figure(library[key], matched.statistic(key), len(records)) for key in ("map50", "map")},
+            **{key: Figure(matched.statistic(key)(every), None, len(records)) for key in ("yolo_map50", "yolo_map")},
+        }
 
     def of_classes(self, records: Records, names: Sequence[str]) -> dict[str, float]:
         """Average precision at 0.5."""

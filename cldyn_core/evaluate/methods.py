@@ -150,8 +150,8 @@ class FusedFolder:
 
     def path(self, name: str) -> Path:
         """The file of a pair `data set/name`. Raises PairError when there is none."""
-        _, _, entry = name.partition("/")
-        found = self._files.get(entry) or self._files.get(entry.rpartition("/")[2])
+        entry = name.partition("/")[2]
+        found = self._files.get(name) or self._files.get(entry) or self._files.get(entry.rpartition("/")[2])
         if found is None:
             raise PairError(f"{self.folder}: no fused image for {name}. Remedy: name it {entry}.png")
         return found

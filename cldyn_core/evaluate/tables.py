@@ -15,7 +15,7 @@ from cldyn_core.data.degrade import DEGRADATIONS
 from cldyn_core.data.labelled import NoLabelsError
 from cldyn_core.engine.engine import resolve_device
 from cldyn_core.evaluate.efficiency import efficiency_table
-from cldyn_core.evaluate.evaluation import Evaluation, by_name
+from cldyn_core.evaluate.evaluation import Evaluation, by_name, network_names
 from cldyn_core.evaluate.figures import Figures, fusion_columns, make_table, mean_figure
 from cldyn_core.evaluate.judges import judge_of
 from cldyn_core.evaluate.options import (
@@ -45,6 +45,8 @@ EVERYTHING = ["visible", "infrared", *CLASSICAL, "vfn", "cldyn"]
 def fusion(options: FusionRun) -> Report:
     """Fusion metrics of every method."""
     evaluation = Evaluation(options)
+    if options.flicker and options.limit:
+        raise ValueError("flicker needs every frame. Remedy: leave out limit")
     task = Task(options.task)
     able = [f"cldyn-{each.value}" for each in Task if each is not Task.NONE and not _missing(options, each)]
     specs = evaluation.methods([*CLASSICAL, "vfn", *(["cldyn"] if task is not Task.NONE else able)], task)
@@ -132,7 +134,10 @@ def ablation(options: AblationRun) -> Report:
     faults = []
     for task in TASKS:
         try:
-            reports[task] = downstream(replace(options, methods=options.methods or ["vfn", "cldyn"]), task)
+            known = network_names(task, options.task_weights[task])
+            left_out = [name for name in options.left_out if name in known]
+            run = replace(options, methods=options.methods or ["vfn", "cldyn"], left_out=left_out)
+            reports[task] = downstream(run, task)
         except NoLabelsError as fault:
             faults.append(str(fault))
         except ValueError as fault:
@@ -158,7 +163,7 @@ def complex_scenes(options: ComplexRun) -> Report:
     task = Task(options.task)
     specs = evaluation.methods(EVERYTHING if task is not Task.NONE else [*CLASSICAL, "vfn"], task)
     data = evaluation.data(task)
-    conditions = ["", *(options.degradations or DEGRADATIONS)]
+    conditions = list(dict.fromkeys(["", *(options.degradations or DEGRADATIONS)]))
     if task is Task.NONE:
         unit, (column,) = partial(Unit, metrics=("qabf",)), fusion_columns(["qabf"])
     else:
@@ -174,7 +179,8 @@ def complex_scenes(options: ComplexRun) -> Report:
             for name, row in rows.items()
         }
         figures = {name: {f"c{i}": row[column.key]} for name, row in figures.items()}
-        titled = replace(column, key=f"c{i}", title=condition or "as they are")
+        explanation = "" if i else column.explanation
+        titled = replace(column, key=f"c{i}", title=condition or "as they are", explanation=explanation)
         parts.append(
             make_table("part", "", [titled], figures, reference=evaluation.reference(specs), rounds=options.rounds)
         )
@@ -205,9 +211,9 @@ def efficiency(options: EfficiencyRun) -> Report:
 
 def metric_names(wanted: Sequence[str]) -> tuple[str, ...]:
     """Names of fusion metrics without aliases; "all" is every one but fmi. Raises ValueError for an unknown one."""
-    if list(wanted) == ["all"]:
-        return tuple(name for name in FUSION_METRICS if name != "fmi")
-    return tuple(dict.fromkeys(find_metric(name).name for name in wanted))
+    most = [name for name in FUSION_METRICS if name != "fmi"]
+    names = [each for name in wanted for each in (most if name == "all" else [find_metric(name).name])]
+    return tuple(dict.fromkeys(names))
 
 
 def _fusion_figures(records: Sequence[Record], metrics: Sequence[str]) -> Figures:

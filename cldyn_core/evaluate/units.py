@@ -25,7 +25,7 @@ from cldyn_core.metrics.fusion import luma8, score
 from cldyn_core.metrics.temporal import brightness_step, structure_step
 from cldyn_core.types import LabelledPair, Task, as_batch
 
-_VERSION = 1
+_VERSION = 2
 """Of the records: another one makes the cached ones void."""
 
 _STEPS = 3  # frames that a flicker needs

@@ -6,13 +6,17 @@ import hashlib
 import json
 import multiprocessing
 import re
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cldyn_core.data.images import PairError
 from cldyn_core.data.labelled import LabelledFolder
 from cldyn_core.evaluate.methods import FusedFolder
 from cldyn_core.evaluate.units import DataSpec, Measurer, Record, Unit
@@ -66,17 +70,26 @@ class _Store:
 
 
 def _fingerprints(unit: Unit, items: Sequence[tuple[LabelledFolder, int]]) -> list[str]:
-    """One a pair, which changes with its files."""
+    """One a pair, which changes with its files and classes, and for flicker with the two frames before it.
+
+    Raises PairError when somebody else's image is missing, or would serve two pairs.
+    """
     fused = FusedFolder(Path(unit.method.source)) if unit.method.kind == "folder" else None
-    keys = []
+    keys: list[str] = []
+    served: dict[Path, str] = {}
     for folder, index in items:
         item = folder.items[index]
         entry = folder.pairs.entries[item.index]
         name = f"{folder.pairs.folder.name}/{entry.name}"
         files = [entry.visible, entry.infrared, *([item.label] if item.label else [])]
-        files += [fused.path(name)] if fused else []
+        if fused:
+            path = fused.path(name)
+            if served.setdefault(path, name) != name:
+                raise PairError(f"{path}: serves {served[path]} and {name}. Remedy: a folder for each data set")
+            files.append(path)
         stats = [(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        keys.append(hashlib.sha256(json.dumps([name, *stats]).encode()).hexdigest()[:24])
+        before = keys[-2:] if unit.flicker else []
+        keys.append(hashlib.sha256(json.dumps([name, item.own, stats, before]).encode()).hexdigest()[:24])
     return keys
 
 
@@ -96,13 +109,27 @@ def _measured(
             return
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(workers, context, _begin, (data, units, device)) as pool:
-            jobs = {pool.submit(_one, index, wanted): index for index, wanted in missing.items()}
+            with _uninterrupted():
+                jobs = {pool.submit(_one, index, wanted): index for index, wanted in missing.items()}
             try:
                 for job in as_completed(jobs):
                     yield jobs[job], job.result()
                     bar.update()
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Processes started here ignore Ctrl-C: this one ends them, without a traceback from each."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
 
 
 _worker: list[Measurer] = []

@@ -68,6 +68,11 @@ def _blocks(report: Report) -> Iterator[str]:
         yield "\n".join(f"- {escape(note)}" for note in report.notes)
 
 
+def table_markdown(table: Table) -> str:
+    """One table with its heading, caption and legend."""
+    return "\n\n".join(_table(table))
+
+
 def _table(table: Table) -> Iterator[str]:
     yield f"## {escape(table.title)}"
     if table.caption:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,30 @@ def test_what_was_measured_is_not_measured_again(street: Path, tmp_path: Path, m
     again = evaluate(tmp_path, *words)
     assert loads == [3] and kept.read_text() == whole
     assert again["tables"] == first["tables"]
+
+
+def test_other_classes_are_other_records(street: Path, tmp_path: Path) -> None:
+    words = ("detection", tmp_path / "street", "--methods=[visible]")
+    shutil.copytree(street, tmp_path / "street")
+    first = evaluate(tmp_path / "out", *words)
+    classes = tmp_path / "street/classes.txt"
+    classes.write_text("".join(reversed(classes.read_text().splitlines(keepends=True))))
+    assert cells(evaluate(tmp_path / "out", *words)["tables"][1]) != cells(first["tables"][1])
+
+
+def test_one_image_does_not_serve_two_data_sets(
+    street: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(street, tmp_path / "other")
+    theirs = tmp_path / "theirs"
+    shutil.copytree(street / "visible", theirs)
+    words = ["eval", "fusion", str(street), str(tmp_path / "other"), "--methods=[]", f"--method=theirs={theirs}"]
+    words += ["--metrics=[en]", "--out", str(tmp_path / "out"), *QUICK]
+    assert main(words) == 1
+    assert "serves street/000000 and other/000000" in capfd.readouterr().err
+    for name in ("street", "other"):
+        shutil.copytree(street / "visible", theirs / name)
+    assert main(words) == 0
 
 
 def test_two_processes_measure_what_one_does(street: Path, tmp_path: Path) -> None:
@@ -166,6 +191,7 @@ def test_efficiency_counts_what_a_method_costs(street: Path, tmp_path: Path) -> 
         (["fusion", "{street}", "--reference=best"], "reference 'best'"),
         (["complex", "{street}", "--degradations=[hail]"], "unknown degradation 'hail'"),
         (["segmentation", "{street}"], "segmentation"),
+        (["fusion", "{street}", "--flicker=true", "--limit=2"], "flicker needs every frame"),
         (["detection", "{street}", "--rounds=0"], "rounds"),
         (["detection", "{street}", "--left_out=[Tram]"], "'Tram' is no class"),
     ],

@@ -128,3 +128,9 @@ def test_figures_of_other_images_are_refused(size: int) -> None:
 def test_impossible_options_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="Remedy"):
         bootstrap_interval(weighted_mean([1.0, 2.0]), 2, **options)  # type: ignore[arg-type]
+
+
+def test_few_images_give_no_verdict_of_the_bootstrap() -> None:
+    few = compare_figures(weighted_mean([0.5, 0.6]), weighted_mean([0.4, 0.5]), 2)
+    assert few.difference == pytest.approx(0.1) and isnan(few.p)
+    assert not isnan(compare_figures(weighted_mean(range(20)), weighted_mean([0.0] * 20), 20).p)
