@@ -26,8 +26,7 @@ _CROP_SHARE = 5  # a crop is a fifth of the image wide
 def compare(measurer: Measurer, units: Sequence[Unit], index: int) -> Comparison:
     """One pair: infrared, visible with the ground truth, each unit's image with its answer, cldyn minus vfn."""
     pair = measurer.load(index)
-    seen, _ = measurer.fused(units[0], pair)  # degraded, if the units are
-    panels, boxes = _sources(seen)
+    panels, boxes = _sources(measurer.seen(units[0], pair))
     images: dict[str, Image] = {}
     for unit in units:
         _, fused = measurer.fused(unit, pair)

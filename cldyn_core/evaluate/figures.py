@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cldyn_core.metrics.fusion import FUSION_METRICS
 from cldyn_core.metrics.statistics import (
-    LEAST_COMPARED,
     Statistic,
     compare_means,
     interval_of,
@@ -98,6 +97,5 @@ def _value(figure: Figure, other: Figure | None, rounds: int) -> Value:
     if other is not None and figure.of_images:
         p = compare_means(figure.of_images, other.of_images).p
     elif other is not None:
-        enough = figure.count >= LEAST_COMPARED
-        p = p_of_differences(figure.drawn(rounds) - other.drawn(rounds)) if enough else nan
+        p = p_of_differences(figure.drawn(rounds) - other.drawn(rounds), figure.count)
     return Value(figure.value, interval.low, interval.high, count, p)

@@ -11,10 +11,10 @@ from cldyn_core.report import Histogram
 CONFIGURATION_NAMES = ("1x1", "3x3", "3x3, dilation 2", "3x3, dilation 3")
 
 
-def plan_histogram(rows: Mapping[str, Sequence[Record]]) -> Histogram | None:
-    """Share of each configuration among all branches of all pairs, by method; None where nothing was planned."""
+def plan_histograms(rows: Mapping[str, Sequence[Record]]) -> tuple[Histogram, ...]:
+    """Share of each configuration among all branches of all pairs, by method; empty where nothing was planned."""
     series = {name: _shares(records) for name, records in rows.items() if any(r["plan"] for r in records)}
-    return Histogram("Chosen configurations", CONFIGURATION_NAMES, series) if series else None
+    return (Histogram("Chosen configurations", CONFIGURATION_NAMES, series),) if series else ()
 
 
 def _shares(records: Sequence[Record]) -> list[float]:

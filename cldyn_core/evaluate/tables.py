@@ -27,7 +27,7 @@ from cldyn_core.evaluate.options import (
     FusionRun,
     TaskRun,
 )
-from cldyn_core.evaluate.plans import plan_histogram
+from cldyn_core.evaluate.plans import plan_histograms
 from cldyn_core.evaluate.units import Measurer, Record, Unit
 from cldyn_core.metrics.fusion import FUSION_METRICS, find_metric
 from cldyn_core.report import Column, Curve, Report, Row, Table, Value
@@ -67,13 +67,12 @@ def fusion(options: FusionRun) -> Report:
         rounds=options.rounds,
         caption=caption,
     )
-    plans = plan_histogram(rows)
     return Report(
         "Fusion metrics",
         facts=evaluation.facts(data, specs),
         tables=(made,),
         comparisons=evaluation.pictures(data, units),
-        histograms=(plans,) if plans else (),
+        histograms=plan_histograms(rows),
     )
 
 
@@ -99,13 +98,12 @@ def downstream(options: TaskRun, task: Task) -> Report:
     ]
     if judge_of(task).of_class:
         made.append(_class_table(rows, task, data.names))
-    plans = plan_histogram(rows)
     return Report(
         title,
         facts=evaluation.facts(data, specs),
         tables=tuple(made),
         comparisons=evaluation.pictures(data, units),
-        histograms=(plans,) if plans else (),
+        histograms=plan_histograms(rows),
         curves=_task_curves(rows, task, data.names),
     )
 
@@ -151,7 +149,7 @@ def ablation(options: AblationRun) -> Report:
     return Report(
         "Ablation",
         facts=first.facts,
-        tables=(_side_by_side(tables),),
+        tables=(_side_by_side("ablation", "Ablation", tables),),
         comparisons=tuple(picture for report in reports.values() for picture in report.comparisons),
         notes=tuple(faults),
     )
@@ -184,7 +182,7 @@ def complex_scenes(options: ComplexRun) -> Report:
         parts.append(
             make_table("part", "", [titled], figures, reference=evaluation.reference(specs), rounds=options.rounds)
         )
-    whole = replace(_side_by_side(parts, prefixed=False), key="complex", title=f"Complex scenes: {column.title}")
+    whole = _side_by_side("complex", f"Complex scenes: {column.title}", parts, prefixed=False)
     return Report(
         "Complex scenes",
         facts=evaluation.facts(data, specs),
@@ -246,19 +244,18 @@ def _class_table(rows: Mapping[str, Sequence[Record]], task: Task, names: Sequen
     return Table(f"{task.value}-classes", f"{judge.of_class} of each class", columns, tuple(made))
 
 
-def _side_by_side(tables: Sequence[Table], prefixed: bool = True) -> Table:
+def _side_by_side(key: str, title: str, tables: Sequence[Table], prefixed: bool = True) -> Table:
     """One table with the columns of all; the rows are the first one's."""
     columns = []
     values: dict[str, dict[str, Value]] = {row.name: {} for row in tables[0].rows}
     for one in tables:
         for column in one.columns:
-            key = f"{one.key}.{column.key}" if prefixed else column.key
-            columns.append(replace(column, key=key))
+            name = f"{one.key}.{column.key}" if prefixed else column.key
+            columns.append(replace(column, key=name))
             for row in one.rows:
-                values[row.name][key] = one.value(row, column)
+                values[row.name][name] = one.value(row, column)
     rows = tuple(Row(name, cells) for name, cells in values.items())
-    first = tables[0]
-    return replace(first, key="ablation", title="Ablation", columns=tuple(columns), rows=rows)
+    return replace(tables[0], key=key, title=title, columns=tuple(columns), rows=rows)
 
 
 def _curves(whole: Table, conditions: Sequence[str], title: str) -> tuple[Curve, ...]:

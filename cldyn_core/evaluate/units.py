@@ -101,6 +101,7 @@ class Measurer:
         self._methods = Methods(torch.device(device))
         self._built: dict[MethodSpec, Method] = {}
         self._recent: dict[tuple[Unit, int], Frame] = {}
+        self._degraded: tuple[LabelledPair, str, LabelledPair] | None = None
 
     def __len__(self) -> int:
         return len(self._items)
@@ -115,8 +116,16 @@ class Measurer:
         """The pair as the method sees it, and what it makes of it."""
         if unit.method not in self._built:
             self._built[unit.method] = self._methods.build(unit.method)
-        seen = degradation(unit.degradation)(pair) if unit.degradation else pair
+        seen = self.seen(unit, pair)
         return seen, self._built[unit.method](seen)
+
+    def seen(self, unit: Unit, pair: LabelledPair) -> LabelledPair:
+        """The pair as the unit wants it degraded; made once for the units that follow each other."""
+        if not unit.degradation:
+            return pair
+        if self._degraded is None or self._degraded[0] is not pair or self._degraded[1] != unit.degradation:
+            self._degraded = (pair, unit.degradation, degradation(unit.degradation)(pair))
+        return self._degraded[2]
 
     def answer(self, unit: Unit, fused: Fused) -> Any:
         """What the judging network says of a fused image."""
@@ -132,14 +141,13 @@ class Measurer:
 
     def _record(self, unit: Unit, pair: LabelledPair, index: int) -> Record:
         seen, fused = self.fused(unit, pair)
-        frame = (seen.infrared, luma8(seen.visible), luma8(fused.image))
         record: Record = {"plan": plan_choices(fused.plan)}
         if unit.metrics:
-            record["fusion"] = score(*frame, unit.metrics)
+            record["fusion"] = score(*_frame_of(seen, fused), unit.metrics)
         if unit.judge is not Task.NONE:
             record["task"] = judge_of(unit.judge).record(self.answer(unit, fused), pair.target)
         if unit.flicker:
-            self._recent[unit, index] = frame
+            self._recent[unit, index] = _frame_of(seen, fused)
             record["flicker"] = self._flicker(unit, index)
         return record
 
@@ -155,11 +163,14 @@ class Measurer:
     def _frame(self, unit: Unit, index: int) -> Frame:
         """Infrared, visible and fused luma; the last ones are kept."""
         if (unit, index) not in self._recent:
-            seen, fused = self.fused(unit, self.load(index))
-            self._recent[unit, index] = (seen.infrared, luma8(seen.visible), luma8(fused.image))
+            self._recent[unit, index] = _frame_of(*self.fused(unit, self.load(index)))
         while len(self._recent) > _STEPS * len(self._units):
             self._recent.pop(next(iter(self._recent)))
         return self._recent[unit, index]
 
     def _same_sequence(self, first: int, second: int) -> bool:
         return self._items[first][0] is self._items[second][0]
+
+
+def _frame_of(seen: LabelledPair, fused: Fused) -> Frame:
+    return seen.infrared, luma8(seen.visible), luma8(fused.image)

@@ -18,7 +18,7 @@ Statistic = Callable[[Weights], float]
 """(N,) weights of the images, not negative -> the figure of the set; nan where there is none."""
 
 _LEAST = 2  # images of which an interval says anything
-LEAST_COMPARED = 20
+_LEAST_COMPARED = 20
 """Images that the paired bootstrap needs. With fewer it calls chance significant: at 9 images 10 % of the time."""
 _BATCH = 1 << 22  # numbers in memory at once
 
@@ -68,7 +68,7 @@ def compare_figures(
     drawn = [resampled(statistic, count, rounds=rounds, seed=seed) for statistic in (first, second)]
     differences = drawn[0] - drawn[1]
     interval = interval_of(differences, confidence)
-    p = p_of_differences(differences) if count >= LEAST_COMPARED else nan
+    p = p_of_differences(differences, count)
     difference = first(np.ones(count)) - second(np.ones(count))
     return Comparison(difference, interval.low, interval.high, p, count)
 
@@ -89,10 +89,10 @@ def interval_of(drawn: NDArray[np.float64], confidence: float = 0.95) -> Interva
     return _percentiles(drawn.tolist(), confidence)
 
 
-def p_of_differences(drawn: NDArray[np.float64]) -> float:
-    """See `compare_figures`; nan without a figure."""
+def p_of_differences(drawn: NDArray[np.float64], count: int) -> float:
+    """See `compare_figures`; drawn: differences of resampled figures of `count` images. nan without a figure."""
     known = drawn[~np.isnan(drawn)]
-    if not len(known):
+    if not len(known) or count < _LEAST_COMPARED:
         return nan
     sides = min(int((known <= 0).sum()), int((known >= 0).sum())) + 1
     return min(1.0, 2 * sides / (len(known) + 1))
