@@ -35,11 +35,34 @@ class Task(str, Enum):
 class LoopMode(str, Enum):
     """How the task's requirement reaches the fusion.
 
-    EXACT: planned from this frame's own first pass, as the paper does. OPEN: no compensation, VFN only.
+    EXACT: planned from this frame's own first pass, as the paper does. STREAM: the plan is held over frames and made
+    anew from what the task network saw in the previous compensated frame. OPEN: no compensation, VFN only.
     """
 
     EXACT = "exact"
+    STREAM = "stream"
     OPEN = "open"
+
+
+class Backend(str, Enum):
+    """What executes the fusion network. AUTO: the fastest one that runs here and keeps the quality."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    COMPILED = "compiled"
+    NATIVE = "native"
+    OPENVINO = "openvino"
+    ONNXRUNTIME = "onnxruntime"
+
+
+class Precision(str, Enum):
+    """Arithmetic of the fusion network. AUTO: fp32 on a CPU, fp16 on a GPU."""
+
+    AUTO = "auto"
+    FP32 = "fp32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    INT8 = "int8"
 
 
 @dataclass(frozen=True)
@@ -154,6 +177,11 @@ class EngineSettings:
 
     task: Task = Task.NONE
     loop_mode: LoopMode = LoopMode.EXACT
+    loop_period: int = 15
+    """In stream mode a plan is made anew after so many frames; at once on a switch of the task and another scene."""
+    backend: Backend = Backend.AUTO
+    """Fixed once the engine is built, as is the precision. One that cannot run here gives way, with a warning."""
+    precision: Precision = Precision.AUTO
     weights: str = "default"
     """"default" (the bundled ones) or path of a .safetensors file. Fixed once the engine is built."""
     device: str = "auto"
@@ -189,7 +217,7 @@ class StepResult:
     plan: CompensationPlan | None = None
     """None in open mode and without a task."""
     plan_age: int = 0
-    """Frames since the plan was computed; 0 in exact mode."""
+    """Frames since the plan was made; 0 in exact mode."""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
     """Milliseconds by stage, in order: prepare, first_pass, requirement, compensate, task, finish (those that ran)."""
     error: str = ""
