@@ -45,7 +45,7 @@ class PlanKernels:
 
 @dataclass(frozen=True)
 class BlockTable:
-    """All kernels of one A2SI, and what follows its convolutions: x + merge(mean over m of LReLU(conv_m(x) + shift))."""
+    """All kernels of one A2SI, and what follows its convolutions: x + merge(mean of LReLU(conv_m(x) + shift))."""
 
     weights: Tensor
     """(4, 32, 8, 8, 3, 3), the norm folded in."""
