@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from setuptools import find_packages, setup
+from setuptools import Extension, find_packages, setup
 
 NAME = "cldyn_ros"
 
@@ -10,6 +10,24 @@ NAME = "cldyn_ros"
 def shared(folder: str, pattern: str) -> tuple[str, list[str]]:
     """Files of a folder that ROS looks up in share/cldyn_ros/<folder>. Relative paths: setuptools wants them."""
     return f"share/{NAME}/{folder}", sorted(str(path) for path in Path(folder).glob(pattern))
+
+
+NATIVE = Path("cldyn_core/engine/native")
+
+
+def native_library() -> Extension:
+    """The C++ engine, a plain shared library. Without a compiler it is left out, and another backend runs."""
+    # isa_generic first: of functions of the standard library that several files contain, the linker takes the first.
+    sources = ["isa_generic.cpp", "isa_avx2.cpp", "isa_avx512.cpp", "library.cpp"]
+    return Extension(
+        "cldyn_core.engine.native._cldyn",
+        [str(NATIVE / source) for source in sources],
+        depends=sorted(str(path) for path in NATIVE.glob("*.h")),
+        extra_compile_args=["-O3", "-std=c++17", "-fvisibility=hidden", "-Wno-psabi", "-Wno-ignored-attributes", "-g0"],
+        extra_link_args=["-pthread"],
+        language="c++",
+        optional=True,
+    )
 
 
 setup(
@@ -63,7 +81,10 @@ setup(
             "torchmetrics",
             "tqdm",
         ],
+        "engine": ["nncf", "onnx", "onnxruntime", "onnxscript", "openvino"],
+        "scale": ["ray[data]", "tqdm"],
     },
+    ext_modules=[native_library()],
     zip_safe=False,
     entry_points={
         "console_scripts": [
@@ -74,5 +95,6 @@ setup(
         ],
         # Commands that `cldyn` offers where ROS is installed; cldyn_core itself knows no ROS.
         "cldyn.commands": ["data to-bag = cldyn_ros.bags:add_to_bag_command"],
+        "cldyn.sources": ["bag = cldyn_ros.fuse_bags"],
     },
 )

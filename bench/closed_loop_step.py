@@ -23,7 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cldyn_core import CLDyN, tasks
-from cldyn_core.a2si import A2SI
+from cldyn_core.bench.reference_loop import inject
 from cldyn_core.color import ycbcr_to_rgb
 from cldyn_core.data.synthetic import CONDITIONS, SEMANTIC_CLASSES, SceneConfig, render_frame
 from cldyn_core.engine.allocator import keep_freed_memory
@@ -55,34 +55,9 @@ def make_loop(recipe: ClosedLoopTraining) -> ClosedLoop:
     return loop
 
 
-def transcribed_block(block: A2SI, bank: Tensor, feature: Tensor, x: Tensor) -> Tensor:
-    """One A2SI, one sample and one branch after the other, every convolution as written."""
-    outputs = []
-    for b in range(len(x)):
-        with torch.no_grad():
-            flat, one = feature[b : b + 1].flatten(1)[:, None], x[b : b + 1]
-            described = torch.cat((sequence(block.task, flat), block.image(one).mean((2, 3))), 1)
-            architecture = block.architecture(described).view(16, block.branches)
-            normalized = flat / (flat.square().mean().sqrt() + 1e-8)
-            image = block.query.image(one).mean((2, 3))
-            query = block.query.mlp(torch.cat((sequence(block.query.task, normalized), image), 1))
-        chosen: list[int] = []
-        for m in range(block.branches):
-            logits = F.cosine_similarity(block.prototypes, architecture[:, m][None])
-            configuration = int(F.gumbel_softmax(logits, tau=0.5, hard=True).argmax())
-            order = F.cosine_similarity(query, bank[configuration]).argsort(descending=True)
-            vector = bank[configuration, order[chosen.count(configuration)]]
-            chosen.append(configuration)
-            kernel, dilation = (block.kernel_3x3 if configuration else block.kernel_1x1)(vector), max(configuration, 1)
-            side = 3 if configuration else 1
-            padding = dilation if configuration else 0
-            outputs.append(F.conv2d(one, kernel.view(8, 8, side, side), padding=padding, dilation=dilation))
-    branches = F.leaky_relu(block.norm(torch.cat(outputs)), 0.2).unflatten(0, (len(x), block.branches))
-    return x + block.zero_conv(branches.mean(1))
-
-
-def sequence(descriptor: torch.nn.Module, flat: Tensor) -> Tensor:
-    return descriptor.second(F.leaky_relu(descriptor.first(flat), 0.2)).mean(-1)  # type: ignore[operator]
+def noisy(logits: Tensor) -> int:
+    """The pick of training."""
+    return int(F.gumbel_softmax(logits, tau=0.5, hard=True).argmax())
 
 
 def transcribed_step(loop: ClosedLoop, step: int) -> None:
@@ -99,8 +74,8 @@ def transcribed_step(loop: ClosedLoop, step: int) -> None:
         bank, depth = model.bank(), model.vfn.depth
         x_ir, x_vi = begun.infrared, begun.visible
         for i in range(depth - 1):
-            x_ir = transcribed_block(model.rsc_ir.blocks[i], bank, feature, x_ir)  # type: ignore[arg-type]
-            x_vi = transcribed_block(model.rsc_vi.blocks[i], bank, feature, x_vi)  # type: ignore[arg-type]
+            x_ir, _ = inject(model.rsc_ir.blocks[i], bank, feature, x_ir, noisy)  # type: ignore[arg-type]
+            x_vi, _ = inject(model.rsc_vi.blocks[i], bank, feature, x_vi, noisy)  # type: ignore[arg-type]
             x_ir, x_vi = model.vfn.encoder_ir.block(i + 1, x_ir), model.vfn.encoder_vi.block(i + 1, x_vi)
         luma = model.vfn.reconstruct(x_ir, x_vi)
         fused = ycbcr_to_rgb(torch.cat((luma, begun.ycbcr[:, 1:]), 1)).clamp(0, 1)

@@ -14,13 +14,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cldyn_core.bank import CONFIGURATIONS, VECTOR_LENGTH, VECTORS
+from cldyn_core.descriptors import (
+    DESCRIBED,
+    BasisQuery,
+    Description,
+    SequenceDescriptor,
+    conv_bn,
+    has_weights,
+    mlp,
+    requirement,
+)
 from cldyn_core.types import BlockPlan
 from cldyn_core.vfn import CHANNELS, SLOPE
 
 PROTOTYPE_LENGTH = 16
 """e1 in the paper."""
 _TEMPERATURE = 0.5  # tau of both straight-through estimators
-_PATCH = 5  # pixels that two 3x3 convolutions see
 
 
 @dataclass(frozen=True)
@@ -30,55 +39,6 @@ class Choice:
     plan: BlockPlan
     vectors: Tensor
     """(B, M, 256)."""
-
-
-class SequenceDescriptor(nn.Module):
-    """Two Conv1d over a flattened task feature, then the mean over its length: (B, 1, T) -> (B, out)."""
-
-    def __init__(self, hidden: int, out: int) -> None:
-        super().__init__()
-        self.first = nn.Conv1d(1, hidden, 3, padding=1, bias=False)
-        self.second = nn.Conv1d(hidden, out, 3, padding=1, bias=False)
-
-    def forward(self, sequence: Tensor) -> Tensor:
-        """The second convolution is linear and a mean follows, so it is applied to the sums instead: exact, no (B,
-        out, T).
-        """
-        h = F.leaky_relu(self.first(sequence), SLOPE)
-        total, head, tail = h.sum(-1), h[..., 0], h[..., -1]
-        w_left, w_center, w_right = self.second.weight.unbind(-1)
-        return ((total - tail) @ w_left.T + total @ w_center.T + (total - head) @ w_right.T) / h.shape[-1]
-
-
-class BasisQuery(nn.Module):
-    """The query (B, 256) that the basis vectors are compared with (step 6)."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.task = SequenceDescriptor(64, 128)
-        self.image = nn.Sequential(*_conv_bn(CHANNELS, 64), *_conv_bn(64, 128))
-        self.mlp = _mlp(256, 64, VECTOR_LENGTH)
-
-    def forward(self, task_feature: Tensor, x: Tensor, stride: int = 1) -> Tensor:
-        """Task feature (B, C, ...) and image feature (B, 8, H, W) -> (B, 256). stride: between the pixels whose mean
-        describes the image; 1: all.
-        """
-        flat = task_feature.flatten(1)
-        normalized = flat / (flat.square().mean(1, keepdim=True).sqrt() + 1e-8)
-        return self.mlp(torch.cat((self.task(normalized[:, None]), self._image_mean(x, stride)), dim=1))
-
-    def _image_mean(self, x: Tensor, stride: int) -> Tensor:
-        if stride == 1 or min(x.shape[2:]) < _PATCH:
-            return self.image(x).mean((2, 3))
-        return self._sampled(x, stride).unflatten(0, (len(x), -1)).mean(1)
-
-    def _sampled(self, x: Tensor, stride: int) -> Tensor:
-        """Both convolutions on the 5x5 pixels around each sample: (B, 8, H, W) -> (B samples, 128)."""
-        conv_1, norm_1, act, conv_2, norm_2, _ = self.image
-        patches = x.unfold(2, _PATCH, stride).unfold(3, _PATCH, stride)
-        patches = patches.permute(0, 2, 3, 1, 4, 5).flatten(0, 2)
-        hidden = act(norm_1(F.conv2d(patches, conv_1.weight)))  # type: ignore[arg-type]
-        return act(norm_2(F.conv2d(hidden, conv_2.weight)))[:, :, 0, 0]  # type: ignore[arg-type]
 
 
 class A2SI(nn.Module):
@@ -97,11 +57,11 @@ class A2SI(nn.Module):
         self.branches = branches
         self.training_stride = 1
         self.task = SequenceDescriptor(4, CHANNELS)
-        self.image = nn.Sequential(*_conv_bn(CHANNELS, CHANNELS))
-        self.architecture = _mlp(2 * CHANNELS, 32, PROTOTYPE_LENGTH * branches)
-        self.query = BasisQuery()
-        self.kernel_1x1 = _mlp(VECTOR_LENGTH, 64, CHANNELS * CHANNELS)
-        self.kernel_3x3 = _mlp(VECTOR_LENGTH, 64, CHANNELS * CHANNELS * 9)
+        self.image = nn.Sequential(*conv_bn(CHANNELS, CHANNELS))
+        self.architecture = mlp(2 * CHANNELS, 32, PROTOTYPE_LENGTH * branches)
+        self.query = BasisQuery(VECTOR_LENGTH)
+        self.kernel_1x1 = mlp(VECTOR_LENGTH, 64, CHANNELS * CHANNELS)
+        self.kernel_3x3 = mlp(VECTOR_LENGTH, 64, CHANNELS * CHANNELS * 9)
         self.norm = nn.BatchNorm2d(CHANNELS)
         self.zero_conv = nn.Conv2d(CHANNELS, CHANNELS, 1)
         nn.init.zeros_(self.zero_conv.weight)
@@ -120,19 +80,49 @@ class A2SI(nn.Module):
 
         noise: (B, M, 4) Gumbel noise of training; None: drawn here.
         """
-        if task_feature.ndim < 3 or task_feature.shape[0] != x.shape[0]:
-            raise ValueError(
-                f"the task feature must be (B, C, ...) of rank >= 3 with B = {x.shape[0]}, "
-                f"not {tuple(task_feature.shape)}"
-            )
-        task_feature = task_feature.to(x.dtype)  # a task network may run in half precision
-        selection = self._select(task_feature, x, noise)
-        vectors, chosen = self._look_up(bank, selection, self.query(task_feature, x, self._stride))
+        return self.decide(bank, self.describe_task(requirement(task_feature, x)), self.describe_image(x), noise)
+
+    @property
+    def considers_configurations(self) -> bool:
+        """Whether the choice of configurations depends on anything described: its last layer has weights left."""
+        return self.training or has_weights(self.architecture)
+
+    @property
+    def considers_vectors(self) -> bool:
+        """Whether the choice of basis vectors depends on anything described."""
+        return self.training or has_weights(self.query.mlp)
+
+    def describe_task(self, task_feature: Tensor) -> Description:
+        """Step 1, and step 6 of the task: (B, C, ...) of rank >= 3 -> two descriptors."""
+        t, q = task_feature.new_zeros(len(task_feature), CHANNELS), task_feature.new_zeros(len(task_feature), DESCRIBED)
+        if self.considers_configurations:
+            t = self.task(task_feature.flatten(1)[:, None])
+        if self.considers_vectors:
+            q = self.query.task_mean(task_feature)
+        return Description(t, q)
+
+    def describe_image(self, x: Tensor, vectors: bool = True) -> Description:
+        """Step 2, and step 6 of the image: (B, 8, H, W) -> two descriptors. vectors: whether the second, costly one is
+        wanted; else it is zeros.
+        """
+        v, q = x.new_zeros(len(x), CHANNELS), x.new_zeros(len(x), DESCRIBED)
+        if self.considers_configurations:
+            convolve, norm, act = self.image
+            convolved = F.conv2d(x, convolve.weight, convolve.bias, self._stride, padding=1)  # type: ignore[arg-type]
+            v = act(norm(convolved)).mean((2, 3))
+        if vectors and self.considers_vectors:
+            q = self.query.image_mean(x, self._stride)
+        return Description(v, q)
+
+    def decide(self, bank: Tensor, task: Description, image: Description, noise: Tensor | None = None) -> Choice:
+        """`choose` by what is described already."""
+        selection = self._select(task, image, noise)
+        vectors, chosen = self._look_up(bank, selection, self.query(task, image))
         return Choice(BlockPlan(selection.argmax(-1), vectors), chosen)
 
-    def _select(self, task_feature: Tensor, x: Tensor, noise: Tensor | None) -> Tensor:
-        """Steps 1 to 4: one-hot (B, M, 4)."""
-        logits = self.logits(task_feature, x)
+    def _select(self, task: Description, image: Description, noise: Tensor | None) -> Tensor:
+        """Steps 3 and 4: one-hot (B, M, 4)."""
+        logits = self.logits(task, image)
         if not self.training:
             return F.one_hot(logits.argmax(-1), CONFIGURATIONS).to(logits.dtype)
         noise = gumbel_noise(logits.shape) if noise is None else noise
@@ -177,13 +167,10 @@ class A2SI(nn.Module):
     def _stride(self) -> int:
         return self.training_stride if self.training else 1
 
-    def logits(self, task_feature: Tensor, x: Tensor) -> Tensor:
-        """Cosine (B, M, 4) of each branch's architecture vector with the configurations' prototypes (steps 1 to 4)."""
-        t = self.task(task_feature.flatten(1)[:, None])
-        convolve, norm, act = self.image
-        described = F.conv2d(x, convolve.weight, stride=self._stride, padding=1)  # type: ignore[arg-type]
-        v = act(norm(described)).mean((2, 3))
-        a = self.architecture(torch.cat((t, v), dim=1)).view(-1, PROTOTYPE_LENGTH, self.branches)
+    def logits(self, task: Description, image: Description) -> Tensor:
+        """Cosine (B, M, 4) of each branch's architecture vector with the configurations' prototypes (steps 3 and 4)."""
+        described = torch.cat((task.configurations, image.configurations), dim=1)
+        a = self.architecture(described).view(-1, PROTOTYPE_LENGTH, self.branches)
         return F.cosine_similarity(a.transpose(1, 2)[:, :, None], self.prototypes, dim=-1)
 
 
@@ -198,14 +185,3 @@ def _rank_among_equals(configurations: Tensor) -> Tensor:
     """
     equal = configurations[:, :, None] == configurations[:, None, :]
     return equal.tril(-1).sum(-1)
-
-
-def _conv_bn(in_channels: int, out_channels: int) -> tuple[nn.Module, nn.Module, nn.Module]:
-    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
-    return conv, nn.BatchNorm2d(out_channels), nn.LeakyReLU(SLOPE)
-
-
-def _mlp(in_features: int, hidden: int, out_features: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Linear(in_features, hidden), nn.LayerNorm(hidden), nn.ReLU(), nn.Linear(hidden, out_features)
-    )

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from cldyn_core.a2si import A2SI
 from cldyn_core.bank import CONFIGURATIONS
+from cldyn_core.descriptors import Description
 from cldyn_core.types import BlockPlan
 from cldyn_core.vfn import CHANNELS, SLOPE
 
@@ -19,9 +20,15 @@ class FixedChoice(A2SI):
         super().__init__(branches)
         del self.task, self.image, self.architecture
 
-    def _select(self, task_feature: Tensor, x: Tensor, noise: Tensor | None) -> Tensor:
-        fixed = torch.arange(self.branches, device=x.device) % CONFIGURATIONS
-        return F.one_hot(fixed, CONFIGURATIONS).to(x.dtype).expand(len(x), -1, -1)
+    @property
+    def considers_configurations(self) -> bool:
+        """See A2SI.considers_configurations."""
+        return False
+
+    def _select(self, task: Description, image: Description, noise: Tensor | None) -> Tensor:
+        like = image.vectors
+        fixed = torch.arange(self.branches, device=like.device) % CONFIGURATIONS
+        return F.one_hot(fixed, CONFIGURATIONS).to(like.dtype).expand(len(like), -1, -1)
 
 
 class NoBank(A2SI):

@@ -7,8 +7,10 @@ import sys
 from collections.abc import Sequence
 
 from cldyn_core import __version__
+from cldyn_core.bench.command import add_bench_command
 from cldyn_core.data.commands import add_data_commands
 from cldyn_core.evaluate import TABLES
+from cldyn_core.export import add_export_command
 from cldyn_core.fuse import add_fuse_command
 from cldyn_core.train.commands import TRAININGS, add_train_commands
 from cldyn_core.weights_commands import add_weights_commands
@@ -27,6 +29,8 @@ def build_parser() -> argparse.ArgumentParser:
     for name, shown in TABLES.items():
         names.add_parser(name, help=shown)
     add_weights_commands(commands)
+    add_bench_command(commands)
+    add_export_command(commands)
     return parser
 
 

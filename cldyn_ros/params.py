@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cldyn_core.types import EngineSettings, LoopMode, Task
+from cldyn_core.types import Backend, EngineSettings, LoopMode, Precision, Task
 from cldyn_ros.param_spec import ParameterError, Spec, check, param
 
 __all__ = ["FIELDS", "NodeParams", "ParameterError", "declare", "markdown", "parse"]
@@ -35,16 +35,40 @@ class NodeParams:
         choices=[t.value for t in Task],
     )
     loop_mode: str = param(
-        "exact",
+        "stream",
         "loop.mode",
-        "exact: each frame is fused as the task requires. open: plain fusion, the task network only looks on.",
+        "How the task steers the fusion. stream: by a plan that is held over frames, at one pass a frame. exact: by "
+        "each frame's own first pass, at two passes and a plan a frame. open: not at all, its network only looks on.",
         choices=[m.value for m in LoopMode],
+    )
+    loop_period: int = param(
+        15,
+        "loop.period",
+        "In stream mode: frames until the plan is made anew. It is made at once after a scene cut and for a task whose "
+        "plan is older.",
+        low=1,
+        high=1000,
     )
     weights: str = param(
         "default", "weights", "Fusion weights: default (bundled) or path of a .safetensors file.", fixed=True
     )
     device: str = param(
         "auto", "device", "Where the networks run: auto (CUDA if there is one), cpu, cuda, cuda:1 ...", fixed=True
+    )
+    backend: str = param(
+        "auto",
+        "backend",
+        "What executes the fusion network. auto: the fastest that runs here and keeps the quality. One that cannot run "
+        "here gives way; log and /diagnostics say to what, and why.",
+        choices=[b.value for b in Backend],
+        fixed=True,
+    )
+    precision: str = param(
+        "auto",
+        "precision",
+        "Arithmetic of the fusion network. auto: fp32 on a CPU, fp16 on a GPU.",
+        choices=[p.value for p in Precision],
+        fixed=True,
     )
     max_pixels: int = param(
         1 << 22,
@@ -165,6 +189,9 @@ class NodeParams:
         return EngineSettings(
             task=Task(self.task),
             loop_mode=LoopMode(self.loop_mode),
+            loop_period=self.loop_period,
+            backend=Backend(self.backend),
+            precision=Precision(self.precision),
             weights=self.weights,
             device=self.device,
             thermal_range=self.thermal_range,

@@ -27,8 +27,8 @@ def arguments() -> list[DeclareLaunchArgument]:
     return [
         declare("task", default_value="", choices=("", "none", "detection", "segmentation", "saliency"),
                 description=f"what the fused image is for{EMPTY}"),
-        declare("loop_mode", default_value="", choices=("", "exact", "open"),
-                description=f"exact: fused as the task requires; open: plain fusion{EMPTY}"),
+        declare("loop_mode", default_value="", choices=("", "stream", "exact", "open"),
+                description=f"stream: plan held over frames; exact: planned by each frame; open: plain fusion{EMPTY}"),
         declare("infrared_topic", default_value="infrared/image_raw",
                 description="infrared images; a relative name is below the namespace"),
         declare("visible_topic", default_value="visible/image_raw",

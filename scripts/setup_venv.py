@@ -174,7 +174,7 @@ def set_up(detector: str, torch_build: str) -> None:
     """All stages, in order."""
     setup = Setup()
     extra = ["torchvision"] if detector != "none" else []
-    general = requirements("ros", "dev", "train", "eval")
+    general = requirements("ros", "dev", "train", "eval", "engine")
     setup.stage("venv", f"virtual environment {VENV}", (), make_venv)
     setup.stage(
         "torch", f"torch, {torch_build.upper()} build", (CONSTRAINTS, torch_build, *extra),
@@ -195,9 +195,10 @@ def set_up(detector: str, torch_build: str) -> None:
         remove_detector()
     else:
         setup.stage("detector", "detector", (CONSTRAINTS, *requirements("detector")), install_detector)
-    metadata = [CONSTRAINTS, *(ROOT / name for name in ("setup.py", "setup.cfg", "package.xml"))]
+    native = sorted((ROOT / "cldyn_core" / "engine" / "native").glob("*.[hc]*"))
+    metadata = [CONSTRAINTS, *(ROOT / name for name in ("setup.py", "setup.cfg", "package.xml")), *native]
     setup.stage(
-        "project", "the project itself, editable, and its libraries", metadata,
+        "project", "the project itself, editable, its libraries and its C++ engine", metadata,
         lambda: pip_install("--quiet", "--no-build-isolation", "--editable", ROOT),
     )  # fmt: skip
     if setup.done:

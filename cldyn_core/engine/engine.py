@@ -5,25 +5,29 @@ runs.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from cldyn_core import tasks
 from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights
 from cldyn_core.engine.allocator import keep_freed_memory
+from cldyn_core.engine.clock import StageClock
+from cldyn_core.engine.colors import to_image
+from cldyn_core.engine.executors.choose import create
+from cldyn_core.engine.kernels import KernelTables
+from cldyn_core.engine.loop import Loop
+from cldyn_core.engine.planner import Planner
 from cldyn_core.engine.prepare import homography_fault, prepare
+from cldyn_core.engine.selection import Selection, fastest_describer
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.model import Beginning, CLDyN
+from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.types import EngineSettings, FramePair, FusionResult, LoopMode, StepResult, Task, TaskOutput
+from cldyn_core.types import EngineSettings, FramePair, StepResult, Task
 
-_FIXED = ("weights", "device")
+_FIXED = ("weights", "device", "backend", "precision")
 
 
 class FusionEngine:
@@ -36,7 +40,12 @@ class FusionEngine:
         settings = settings or EngineSettings()
         self._device = resolve_device(settings.device)
         keep_freed_memory()
-        self._model, self._weights = load_model(settings.weights, self._device)
+        model, self._weights = load_model(settings.weights, self._device)
+        tables = KernelTables(model)
+        self._executor, reason = create(settings.backend, settings.precision, model, tables, self._device)
+        self._backend = f"{self._executor.describe()} ({reason})" if reason else self._executor.describe()
+        self._selection = Selection(fastest_describer(self._device))
+        self._loop = Loop(self._executor, Planner(model, tables, self._selection), tables)
         self._networks: dict[tuple[Task, str], TaskNetwork] = {}
         self._lock = threading.Lock()  # of what `step` reads
         self._applying = threading.Lock()  # longer held: a network may be loaded under it
@@ -68,7 +77,8 @@ class FusionEngine:
         return {
             "weights": self._weights,
             "device": str(self._device),
-            "backend": f"torch {torch.__version__}, {torch.get_num_threads()} threads",
+            "backend": self._backend,
+            "plans": self._selection.describe(),
             "tasks": ", ".join(task.value for task in self.available_tasks),
         }
 
@@ -85,6 +95,8 @@ class FusionEngine:
         for name in ("detector_confidence", "detector_iou"):
             if not 0.0 <= getattr(settings, name) <= 1.0:
                 return f"{name} lies in 0..1, not {getattr(settings, name)}"
+        if settings.loop_period < 1:
+            return f"loop_period is at least 1, not {settings.loop_period}"
         return homography_fault(settings.homography) or tasks.explain(settings.task, settings)
 
     def apply(self, settings: EngineSettings) -> None:
@@ -115,60 +127,20 @@ class FusionEngine:
         with self._lock:
             settings, thermal = self._settings, self._thermal
             network = self._networks.get(_network_key(settings))
-        clock = _StageClock(self._device)
-        visible, infrared = prepare(pair, thermal, settings, self._device)
-        clock.lap("prepare")
-        begun = self._model.begin(visible, infrared)
-        fused = self._model.fuse(begun)
-        clock.lap("first_pass")
-        output, error = None, ""
-        if network is not None:
-            try:
-                fused, output = self._close_loop(network, settings.loop_mode, begun, fused, clock)
-            except Exception as fault:  # whatever a task network does, the fused image goes out
-                error = f"{settings.task.value}: {type(fault).__name__}: {fault}"
-        image = to_image(fused.rgb)
+        clock = StageClock(self._device)
+        frame = prepare(pair, thermal, settings, self._device)
+        made = self._loop.step(frame, network, settings.loop_mode, settings.loop_period, clock)
+        image = to_image(made.rgb)
         clock.lap("finish")
-        return StepResult(image, settings.task, settings.loop_mode, output, fused.plan, 0, clock.laps_ms, error)
+        return StepResult(
+            image, settings.task, settings.loop_mode, made.output, made.plan, made.plan_age, clock.laps_ms, made.error
+        )
 
     def close(self) -> None:
         """Drop the networks; the engine cannot step afterwards. More than once does no harm."""
+        if self.__dict__.pop("_loop", None) is not None:
+            self._executor.close()
         self._networks = {}
-        self.__dict__.pop("_model", None)
-
-    def _close_loop(
-        self,
-        network: TaskNetwork,
-        mode: LoopMode,
-        begun: Beginning,
-        first: FusionResult,
-        clock: _StageClock,
-    ) -> tuple[FusionResult, TaskOutput]:
-        fused = first
-        if mode is LoopMode.EXACT:
-            requirement = network.feature(first.rgb.clamp(0.0, 1.0))
-            clock.lap("requirement")
-            fused = self._model.compensate(begun, requirement)
-            clock.lap("compensate")
-        output = network.predict(fused.rgb.clamp(0.0, 1.0))[0]
-        clock.lap("task")
-        return fused, output
-
-
-class _StageClock:
-    """Milliseconds from lap to lap. CUDA work is waited for, so that a stage is charged with its own time."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.laps_ms: dict[str, float] = {}
-        self._device = device
-        self._last = time.perf_counter()
-
-    def lap(self, stage: str) -> None:
-        if self._device.type == "cuda":
-            torch.cuda.synchronize(self._device)
-        now = time.perf_counter()
-        self.laps_ms[stage] = 1e3 * (now - self._last)
-        self._last = now
 
 
 def load_model(weights: str, device: torch.device) -> tuple[CLDyN, str]:
@@ -191,12 +163,6 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu"
         )
     return device
-
-
-def to_image(rgb: Tensor) -> NDArray[np.uint8]:
-    """(1, 3, H, W) unclamped RGB -> (H, W, 3) uint8, rounded."""
-    image = rgb[0].clamp(0.0, 1.0).mul(255.0).round_().to(torch.uint8)
-    return image.permute(1, 2, 0).contiguous().cpu().numpy()
 
 
 def _network_key(settings: EngineSettings) -> tuple[Task, str]:

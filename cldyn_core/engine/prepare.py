@@ -1,7 +1,8 @@
-"""From a pair as the cameras gave it to the two tensors that the network sees."""
+"""From a pair as the cameras gave it to the tensors that the network sees."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -10,10 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cldyn_core.engine.colors import luma
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.types import EngineSettings, FramePair, as_batch
+from cldyn_core.types import EngineSettings, FramePair
 
 _INFRARED_TYPES = (np.uint8, np.uint16, np.float32)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A pair on the device, on the same pixels."""
+
+    visible: Tensor
+    """(H, W, 3) uint8 RGB."""
+    luma: Tensor
+    """(1, 1, H, W) float32 in [0, 1] of the visible image."""
+    infrared: Tensor
+    """(1, 1, H, W) float32 in [0, 1]."""
 
 
 def check_pair(pair: FramePair, max_pixels: int) -> None:
@@ -67,12 +81,9 @@ def homography_fault(values: tuple[float, ...]) -> str:
     return ""
 
 
-def prepare(
-    pair: FramePair, thermal: ThermalRange, settings: EngineSettings, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """Checked, range-mapped, registered: visible (1, 3, H, W) and infrared (1, 1, H, W), float32 in [0, 1] on the
-    device.
-    """
+def prepare(pair: FramePair, thermal: ThermalRange, settings: EngineSettings, device: torch.device) -> Frame:
+    """Checked, range-mapped, registered. Raises ValueError as `check_pair` does."""
     check_pair(pair, settings.max_pixels)
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], settings.homography)
-    return as_batch(pair.visible, device), torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device)
+    visible = torch.from_numpy(np.require(pair.visible, requirements=["C", "W"])).to(device)  # not of read-only memory
+    return Frame(visible, luma(visible), torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device))

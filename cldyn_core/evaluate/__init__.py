@@ -8,6 +8,7 @@ TABLES = {
     "cross-detector": "with and without compensation in front of several detectors",
     "complex": "the same pairs dimmed, in rain, fog, noise, glare",
     "ablation": "several weights on all tasks",
+    "stream": "plans held over the frames of a sequence against a plan for every frame",
     "efficiency": "parameters, arithmetic, latency, memory",
 }
 """What each table shows, by name."""

@@ -21,6 +21,7 @@ from cldyn_core.evaluate.options import (
     FusionRun,
     TaskRun,
 )
+from cldyn_core.evaluate.streaming import StreamRun, stream
 from cldyn_core.report import Report, write_report
 from cldyn_core.report.markdown import table_markdown
 
@@ -55,6 +56,7 @@ EVALUATIONS: dict[str, tuple[type[EvalRun], Callable[[Any], Report]]] = {
     "cross-detector": (CrossDetectorRun, tables.cross_detector),
     "complex": (ComplexRun, tables.complex_scenes),
     "ablation": (AblationRun, tables.ablation),
+    "stream": (StreamRun, stream),
     "efficiency": (EfficiencyRun, tables.efficiency),
 }
 """Tables by name: what they can be told, and how they are made."""

@@ -15,7 +15,7 @@ from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights
 from cldyn_core.classical import CLASSICAL
 from cldyn_core.data.images import PairError, read_visible
 from cldyn_core.data.pairs import IMAGE_SUFFIXES
-from cldyn_core.engine.engine import to_image
+from cldyn_core.engine.colors import to_image
 from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import CompensationPlan, LabelledPair, Task, as_pair_batch

@@ -22,6 +22,16 @@ class Observation:
     """(B,), see TaskNetwork.losses."""
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What one pass of a task network over a batch of fused images gives a stream."""
+
+    feature: Tensor
+    """The requirement F_d, see TaskNetwork.feature."""
+    outputs: list[TaskOutput]
+    """See TaskNetwork.predict."""
+
+
 class TaskNetwork(ABC):
     """A downstream network that reads the fused image. Images are RGB (B, 3, H, W) in [0, 1], any H, W unless it says
     so.
@@ -78,3 +88,7 @@ class TaskNetwork(ABC):
     @abstractmethod
     def predict(self, image: Tensor) -> list[TaskOutput]:
         """The answer for each image."""
+
+    def answer(self, image: Tensor) -> Answer:
+        """Feature and predictions; networks that get both from one pass override this."""
+        return Answer(self.feature(image), self.predict(image))

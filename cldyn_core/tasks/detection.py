@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.base import Answer, Observation, TaskNetwork
 from cldyn_core.tasks.boxes import MAX_DETECTIONS, SILENT, size_of, to_center, to_detections, unannotated
 from cldyn_core.tasks.images import pad_to_stride
 from cldyn_core.types import M3FD_CLASSES, Detections, EngineSettings, Task
@@ -59,7 +59,7 @@ class Detector(TaskNetwork):
         """Output of the last C3's output convolution, (B, C, ceil(H/32), ceil(W/32)); C = 256 for YOLOv5n, 512 for
         YOLOv5s.
         """
-        return self._raw_pass(_pad(image))[0]
+        return self._watched_pass(_pad(image), decode=False)[0]
 
     def losses(self, image: Tensor, targets: Sequence[Detections]) -> Tensor:
         """Box, class and DFL loss of ultralytics; classes that an image was not annotated for are not punished."""
@@ -68,7 +68,7 @@ class Detector(TaskNetwork):
     def observe(self, image: Tensor, targets: Sequence[Detections]) -> Observation:
         """Feature and losses from one pass."""
         padded = _pad(image)
-        feature, predictions = self._raw_pass(padded)
+        feature, predictions = self._watched_pass(padded, decode=False)
         criterion, size = self._loss_class(self.module), size_of(padded)
         losses = [_loss(criterion, _excused(_one(predictions, i), t), t, size) for i, t in enumerate(targets)]
         return Observation(feature, torch.stack(losses))
@@ -76,21 +76,30 @@ class Detector(TaskNetwork):
     @torch.no_grad()
     def predict(self, image: Tensor) -> list[Detections]:  # type: ignore[override]
         """Boxes above the confidence, after per-class non-maximum suppression, clipped to the image."""
-        raw = self._pass(_pad(image), decode=True)
+        return self._suppress(self._pass(_pad(image), decode=True), image)
+
+    @torch.no_grad()
+    def answer(self, image: Tensor) -> Answer:
+        """Feature and boxes from one pass."""
+        feature, raw = self._watched_pass(_pad(image), decode=True)
+        return Answer(feature, [*self._suppress(raw, image)])
+
+    def _suppress(self, raw: Any, image: Tensor) -> list[Detections]:
         kept = self._non_max_suppression(raw, self.confidence, self.iou, max_det=MAX_DETECTIONS, nc=len(self.names))
         return [to_detections(rows[:, :4], rows[:, 4], rows[:, 5], size_of(image), self.names) for rows in kept]
 
-    def _raw_pass(self, padded: Tensor) -> tuple[Tensor, dict[str, Any]]:
-        """Feature and undecoded predictions."""
+    def _watched_pass(self, padded: Tensor, decode: bool) -> tuple[Tensor, Any]:
+        """Feature and what `_pass` gives."""
         captured: list[Tensor] = []
         hook = self._last_block().register_forward_hook(lambda _module, _inputs, output: captured.append(output))
         try:
-            predictions = self._pass(padded, decode=False)
+            predictions = self._pass(padded, decode)
         finally:
             hook.remove()
         return captured[-1], predictions
 
     def _pass(self, padded: Tensor, decode: bool) -> Any:
+        """Boxes and scores, decoded for the suppression or as the loss wants them."""
         head = self._layers()[-1]
         mode = head.training
         head.training = not decode  # of the head alone: its layers keep their mode

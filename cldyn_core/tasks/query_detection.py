@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from cldyn_core.packages import missing_packages
-from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.base import Answer, Observation, TaskNetwork
 from cldyn_core.tasks.boxes import size_of, to_center, to_corners, to_detections, unannotated
 from cldyn_core.types import Detections, EngineSettings, Task
 
@@ -78,7 +78,15 @@ class QueryDetector(TaskNetwork):
     def predict(self, image: Tensor) -> list[Detections]:  # type: ignore[override]
         """Boxes above the confidence, at most 300, clipped to the image."""
         extended = self._extend(image)
+        return self._found(self._run(extended), image, extended)
+
+    def answer(self, image: Tensor) -> Answer:
+        """Feature and boxes from one pass."""
+        extended = self._extend(image)
         seen = self._run(extended)
+        return Answer(seen.feature, [*self._found(seen, image, extended)])
+
+    def _found(self, seen: Pass, image: Tensor, extended: Tensor) -> list[Detections]:
         scores, corners = self._scores(seen.logits[:, -1]), to_corners(seen.boxes[:, -1]) * size_of(extended)
         found = []
         for b in range(len(image)):

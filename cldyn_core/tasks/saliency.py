@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.base import Answer, Observation, TaskNetwork
 from cldyn_core.tasks.ctdnet import CTDNet, Saliency
 from cldyn_core.tasks.images import normalize, pad_to_stride
 from cldyn_core.types import SaliencyMap, Task
@@ -58,8 +58,12 @@ class SaliencyNetwork(TaskNetwork):
 
     def predict(self, image: Tensor) -> list[SaliencyMap]:  # type: ignore[override]
         """Probability of salience, 0..255."""
-        values = torch.sigmoid(self._run(image).mask[:, 0]).mul(255).round().to(torch.uint8)
-        return [SaliencyMap(value) for value in values.cpu().numpy()]
+        return _to_maps(self._run(image).mask)
+
+    def answer(self, image: Tensor) -> Answer:
+        """Feature and probabilities from one pass."""
+        seen = self._run(image)
+        return Answer(seen.feature, [*_to_maps(seen.mask)])
 
     def _run(self, image: Tensor) -> Saliency:
         """Logits cropped to the image."""
@@ -74,6 +78,11 @@ class SaliencyNetwork(TaskNetwork):
 def edge_of(mask: Tensor) -> Tensor:
     """(B, 1, H, W) in {0, 1} -> its boundary, two pixels wide: VT5000 comes without edges."""
     return F.max_pool2d(mask, 3, 1, 1) + F.max_pool2d(-mask, 3, 1, 1)
+
+
+def _to_maps(logits: Tensor) -> list[SaliencyMap]:
+    values = torch.sigmoid(logits[:, 0]).mul(255).round().to(torch.uint8)
+    return [SaliencyMap(value) for value in values.cpu().numpy()]
 
 
 def _region_loss(logits: Tensor, truth: Tensor) -> Tensor:

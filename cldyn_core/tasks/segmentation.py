@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from cldyn_core.packages import import_transformers, missing_packages
-from cldyn_core.tasks.base import Observation, TaskNetwork
+from cldyn_core.tasks.base import Answer, Observation, TaskNetwork
 from cldyn_core.tasks.images import IMAGENET, normalize, pad_to_stride
 from cldyn_core.types import IGNORED, LabelMap, Task
 
@@ -71,8 +71,15 @@ class Segmenter(TaskNetwork):
 
     def predict(self, image: Tensor) -> list[LabelMap]:  # type: ignore[override]
         """The likeliest class of each pixel."""
-        classes = self._forward(image)[1].argmax(1).to(torch.uint8).cpu().numpy()
-        return [LabelMap(one, self.names) for one in classes]
+        return self._likeliest(self._forward(image)[1])
+
+    def answer(self, image: Tensor) -> Answer:
+        """Feature and classes from one pass."""
+        feature, logits = self._forward(image)
+        return Answer(feature, [*self._likeliest(logits)])
+
+    def _likeliest(self, logits: Tensor) -> list[LabelMap]:
+        return [LabelMap(one, self.names) for one in logits.argmax(1).to(torch.uint8).cpu().numpy()]
 
     def _forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Feature, and logits (B, classes, H, W)."""

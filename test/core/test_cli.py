@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import cv2
@@ -29,27 +28,6 @@ def pairs(tmp_path: Path) -> Path:
 def weights(tmp_path: Path) -> Path:
     save_weights(CLDyN.from_reference(random_tensors(2, 4, seed=2)), tmp_path / "w.safetensors")
     return tmp_path / "w.safetensors"
-
-
-def test_fuse_a_folder_and_a_single_pair(pairs: Path, weights: Path, tmp_path: Path) -> None:
-    options = ["--weights", str(weights), "--device", "cpu"]
-    assert main(["fuse", str(pairs), "-o", str(tmp_path / "all"), *options]) == 0
-    assert sorted(p.name for p in (tmp_path / "all").iterdir()) == ["a.png", "b.png"]
-    single = [str(pairs / "visible" / "a.png"), str(pairs / "infrared" / "a.png")]
-    assert main(["fuse", *single, "-o", str(tmp_path / "one"), *options]) == 0
-    images = [cv2.imread(str(tmp_path / d / "a.png")) for d in ("all", "one")]
-    assert images[0].shape == (40, 48, 3)
-    np.testing.assert_array_equal(*images)
-
-
-def test_fuse_a_data_set_with_splits(pairs: Path, weights: Path, tmp_path: Path) -> None:
-    for split in ("train", "test"):
-        for side, name in (("infrared", "Infrared"), ("visible", "Visible")):
-            shutil.copytree(pairs / side, tmp_path / "fmb" / split / name)
-    arguments = ["--weights", str(weights), "--device", "cpu", "-o", str(tmp_path / "out")]
-    assert main(["fuse", str(tmp_path / "fmb"), *arguments]) == 0
-    found = sorted(str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*.png"))
-    assert found == ["test/a.png", "test/b.png", "train/a.png", "train/b.png"]
 
 
 def test_faults_are_one_line_and_status_one(

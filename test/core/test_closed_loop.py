@@ -184,15 +184,17 @@ def test_the_plan_depends_on_the_task() -> None:
 def test_sampled_selection_differs_only_in_training() -> None:
     torch.manual_seed(0)
     block: Any = CLDyN().eval().rsc_ir.blocks[0]
-    feature, x = torch.randn(2, 9, 4, 4), torch.rand(2, 8, 33, 21)
-    logits, query = block.logits(feature, x), block.query(feature, x)
+    x = torch.rand(2, 8, 33, 21)
+    described = block.describe_image(x)
     block.training_stride = 4
-    assert torch.equal(block.logits(feature, x), logits)
-    assert not torch.equal(block.train().logits(feature, x), logits)
+    assert torch.equal(block.describe_image(x).configurations, described.configurations)
+    assert torch.equal(block.describe_image(x).vectors, described.vectors)
+    sampled = block.train().describe_image(x)
+    assert not torch.equal(sampled.configurations, described.configurations)
+    assert not torch.equal(sampled.vectors, described.vectors)
     block.eval()
     everywhere = block.query.image(x)[:, :, 2:-2:4, 2:-2:4].flatten(2).transpose(1, 2).flatten(0, 1)
     torch.testing.assert_close(block.query._sampled(x, 4), everywhere)
-    assert not torch.equal(block.query(feature, x, 4), query)
 
 
 @pytest.mark.parametrize(("field", "value"), [("size", 40), ("batch", 0), ("validate_every", 0)])

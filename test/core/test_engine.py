@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +15,14 @@ import torch
 from naive import random_tensors
 
 from cldyn_core import CLDyN, EngineSettings, FramePair, LoopMode, Task, save_weights, tasks
+from cldyn_core.color import rgb_to_ycbcr, ycbcr_to_rgb
 from cldyn_core.engine import FusionEngine, resolve_device
-from cldyn_core.engine.engine import to_image
+from cldyn_core.engine.colors import luma, recolor, to_image
+from cldyn_core.engine.executors.eager import EagerExecutor
+from cldyn_core.engine.kernels import KernelTables
+from cldyn_core.model import Architecture
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.types import Detections
+from cldyn_core.types import Backend, Detections, Precision, as_batch
 
 
 class Probe(TaskNetwork):
@@ -90,7 +95,8 @@ def test_exact_mode_is_the_paper_s_loop(probe: type[Probe], weights: str) -> Non
     np.testing.assert_allclose(result.fused, to_image(expected.rgb), atol=1)
     assert result.plan is not None and expected.plan is not None
     assert result.plan.describe() == expected.plan.describe()
-    assert list(result.timings_ms) == ["prepare", "first_pass", "requirement", "compensate", "task", "finish"]
+    stages = ["prepare", "encode", "first_pass", "requirement", "plan", "execute", "task", "finish"]
+    assert list(result.timings_ms) == stages
     assert isinstance(result.output, Detections)
     assert result.output.scores[0] == pytest.approx(float(expected.rgb.clamp(0, 1).mean()), abs=1e-4)
 
@@ -197,6 +203,9 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
     [
         ({"weights": "other"}, "weights cannot change"),
         ({"device": "cuda"}, "device cannot change"),
+        ({"backend": Backend.NATIVE}, "backend cannot change"),
+        ({"precision": Precision.INT8}, "precision cannot change"),
+        ({"loop_period": 0}, "loop_period is at least 1, not 0"),
         ({"thermal_range": "sometimes"}, "'auto' or 'fixed'"),
         ({"thermal_range": "fixed", "thermal_limits": (5.0, 5.0)}, "must be finite and rise"),
         ({"thermal_range": "fixed", "thermal_limits": (float("-inf"), 5.0)}, "must be finite and rise"),
@@ -221,6 +230,36 @@ def test_frames_over_the_limit_are_refused_and_the_engine_goes_on(probe: type[Pr
     with pytest.raises(ValueError, match="max_pixels is 1000"):
         engine.step(frame(40, 40))
     assert engine.step(frame(20, 20)).fused.shape == (20, 20, 3)
+
+
+def test_colors_are_those_of_the_network_s_definition() -> None:
+    rng = np.random.default_rng(3)
+    image, fused = rng.integers(0, 256, (120, 160, 3), np.uint8), torch.rand(1, 1, 120, 160)
+    ycbcr = rgb_to_ycbcr(as_batch(image))
+    expected = ycbcr_to_rgb(torch.cat((fused, ycbcr[:, 1:]), dim=1))
+    visible = torch.from_numpy(image)
+    torch.testing.assert_close(luma(visible), ycbcr[:, :1], rtol=0, atol=1e-6)
+    rgb = recolor(fused, visible)
+    torch.testing.assert_close(rgb, expected.clamp(0, 1), rtol=0, atol=1e-6)
+    assert rgb.is_contiguous() and luma(visible).is_contiguous()
+    np.testing.assert_allclose(to_image(rgb), to_image(expected), atol=1)
+    assert (to_image(rgb) == to_image(expected)).mean() >= 0.999
+    assert (np.abs(to_image(recolor(luma(visible), visible)).astype(int) - image) <= 1).all()
+
+
+def test_a_backend_that_gives_way_is_named_with_its_reason(weights: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def create(backend: Backend, precision: Precision, model: CLDyN, tables: KernelTables, device: torch.device) -> Any:
+        return EagerExecutor(model, tables, device, Precision.FP32), "no int8 here"
+
+    monkeypatch.setattr("cldyn_core.engine.engine.create", create)
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu", precision=Precision.INT8))
+    assert re.fullmatch(r"torch .* fp32.* \(no int8 here\)", engine.describe()["backend"])
+
+
+def test_ablations_without_a_finite_choice_are_refused(tmp_path: Path) -> None:
+    save_weights(CLDyN(Architecture(compensation="convolution")), tmp_path / "w.safetensors")
+    with pytest.raises(ValueError, match="'convolution'"):
+        FusionEngine(EngineSettings(weights=str(tmp_path / "w.safetensors"), device="cpu"))
 
 
 def test_devices() -> None:

@@ -72,6 +72,7 @@ def test_routing_logits(path: Path) -> None:
         for i in range(model.vfn.depth - 1):
             x_ir, x_vi = model.vfn.encoder_ir.block(i, x_ir), model.vfn.encoder_vi.block(i, x_vi)
             for k, (rsc, x) in enumerate(((model.rsc_ir, x_ir), (model.rsc_vi, x_vi))):
-                logits = rsc.blocks[i].logits(golden["in.task"], x)
+                block = rsc.blocks[i]
+                logits = block.logits(block.describe_task(golden["in.task"]), block.describe_image(x))
                 assert relative(logits, golden[f"out.routing_logits_{2 * i + k}"]) < 1e-4
             x_ir, x_vi = golden[f"out.injected_ir_{i}"], golden[f"out.injected_vi_{i}"]

@@ -76,7 +76,7 @@ def test_a_pair_becomes_a_fused_image_and_a_status_with_its_header(make_bench: M
     np.testing.assert_array_equal(np.frombuffer(fused[0].data, np.uint8).reshape(24, 32, 3), image)
     assert stamp_ns(status[0]) == T0
     told = values(status[0].status[0])
-    assert (told["frame"], told["task"], told["mode"], told["error"]) == ("1", "none", "exact", "")
+    assert (told["frame"], told["task"], told["mode"], told["error"]) == ("1", "none", "stream", "")
     assert told["pair gap ms"] == "2.000"
     assert float(told["total ms"]) > 0
     assert {"prepare ms", "task ms"} <= told.keys()
@@ -121,6 +121,35 @@ def test_a_map_is_published_by_weights_of_one_s_own(
     assert bench.set_parameter("task", "none").successful
 
 
+def test_plans_are_held_in_stream_mode_and_the_mode_switches_live(make_bench: MakeBench, tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    tasks.save_network(tasks.build("ctdnet-small", ()), path, {})
+    bench = make_bench(
+        engine=FusionEngine, device="cpu", task="saliency", saliency__weights=str(path), loop__period=3, backend="torch"
+    )
+    status = bench.listen("/cldyn/status", DiagnosticArray)
+
+    def told(count: int) -> list[dict[str, str]]:
+        for _ in range(count):
+            seen = len(status)
+            bench.show_pair(T0 + seen * PERIOD)
+            wait_for(lambda seen=seen: len(status) > seen, 30.0)
+        return [values(message.status[0]) for message in status[-count:]]
+
+    held = told(7)
+    assert [(one["mode"], one["plan_age"]) for one in held] == [("stream", age) for age in "0120120"]
+    assert all(one["plan"] and not one["error"] for one in held)
+    assert "first_pass ms" in held[0] and "first_pass ms" not in held[1] and "plan ms" in held[3]
+    assert bench.set_parameter("loop.period", 1).successful
+    assert [one["plan_age"] for one in told(2)] == ["0", "0"]
+    assert bench.set_parameter("loop.mode", "exact").successful
+    assert [(one["mode"], one["plan_age"], bool(one["plan"])) for one in told(2)] == [("exact", "0", True)] * 2
+    assert bench.set_parameter("loop.mode", "open").successful
+    assert [(one["mode"], one["plan"]) for one in told(2)] == [("open", "")] * 2
+    assert bench.set_parameter("loop.mode", "stream").successful
+    assert [(one["mode"], bool(one["plan"])) for one in told(2)] == [("stream", True)] * 2
+
+
 def test_label_info_is_latched(make_bench: MakeBench) -> None:
     bench = make_bench(task="detection", detector__confidence=0.5)
     latched = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
@@ -140,6 +169,9 @@ def test_label_info_is_latched(make_bench: MakeBench) -> None:
         ("sync.tolerance_ms", "wide", "a number"),
         ("registration.homography", [1.0, 2.0], "9 numbers"),
         ("weights", "other", "read-only"),
+        ("backend", "torch", "read-only"),
+        ("precision", "fp32", "read-only"),
+        ("loop.period", 0, "loop.period out of range. Min: 1, Max: 1000"),
     ],
 )
 def test_refused_values_come_with_a_reason(make_bench: MakeBench, name: str, value: Any, reason: str) -> None:
@@ -301,7 +333,7 @@ def test_one_camera_stands_in_until_the_other_returns(make_bench: MakeBench, sou
     for k in range(10, 16):
         bench.show_pair(T0 + k * PERIOD)
         time.sleep(0.02)
-    wait_for(lambda: values(status[-1].status[0])["mode"] == "exact")
+    wait_for(lambda: values(status[-1].status[0])["mode"] == "stream")
 
 
 def test_malformed_images_are_counted_and_survived(make_bench: MakeBench) -> None:
@@ -436,7 +468,7 @@ def test_infrared_alone_has_no_calibration_of_the_visible_camera(make_bench: Mak
     def together() -> bool:
         bench.show_pair(T0 + 10**15 + time.monotonic_ns())
         time.sleep(0.05)
-        return bool(values(status[-1].status[0])["mode"] == "exact" and infos)
+        return bool(values(status[-1].status[0])["mode"] == "stream" and infos)
 
     wait_for(together)
     assert {info.header.frame_id for info in infos} == {"visible_optical"}

@@ -25,12 +25,14 @@ def flatten(tree: dict[str, object], prefix: str = "") -> dict[str, object]:
 
 
 def test_defaults_are_the_engine_defaults() -> None:
-    assert NodeParams().to_engine_settings() == EngineSettings()
+    """But for the mode: a node has a stream, a script has images."""
+    assert NodeParams().to_engine_settings() == EngineSettings(loop_mode=LoopMode.STREAM)
 
 
 def test_every_engine_setting_comes_from_a_parameter() -> None:
     values = {
-        "task": "detection", "loop.mode": "open", "weights": "w", "device": "cpu", "thermal.range": "fixed",
+        "task": "detection", "loop.mode": "open", "loop.period": 7, "backend": "native", "precision": "bf16",
+        "weights": "w", "device": "cpu", "thermal.range": "fixed",
         "thermal.min": 1, "thermal.max": 2.5, "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10,
         "segmentation.weights": "s", "saliency.weights": "o",
@@ -57,7 +59,11 @@ def test_milliseconds_become_nanoseconds() -> None:
     [
         ("task", "nonsense", "task takes one of none, detection, segmentation, saliency, got 'nonsense'"),
         ("task", None, "no value"),
-        ("loop.mode", "stream", "one of exact, open"),
+        ("loop.mode", "closed", "one of exact, stream, open"),
+        ("loop.period", 0, r"loop\.period must be within 1 \.\. 1000, got 0"),
+        ("loop.period", 15.0, "an integer"),
+        ("backend", "tensorflow", "one of auto, torch, compiled, native, openvino, onnxruntime"),
+        ("precision", "fp64", "one of auto, fp32, bf16, fp16, int8"),
         ("autostart", 1, "autostart takes true or false, got 1"),
         ("max_pixels", 2.0, "max_pixels takes an integer"),
         ("max_pixels", True, "max_pixels takes an integer"),

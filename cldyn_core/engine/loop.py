@@ -1,0 +1,146 @@
+"""The closed loop of one stream, frame by frame: how what the task network saw becomes the plan of a fusion.
+
+A frame costs one pass of the fusion network and one of the task network while a plan is held (stream mode), and two of
+each, and the planning, where it is made from the frame's own first pass (exact mode).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
+
+from torch import Tensor
+
+from cldyn_core.engine.clock import StageClock
+from cldyn_core.engine.colors import recolor
+from cldyn_core.engine.executors.base import Executor
+from cldyn_core.engine.kernels import KernelTables, PlanKernels
+from cldyn_core.engine.planner import Planner
+from cldyn_core.engine.prepare import Frame
+from cldyn_core.engine.scene import SceneChange
+from cldyn_core.tasks.base import TaskNetwork
+from cldyn_core.types import CompensationPlan, LoopMode, TaskOutput
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the loop makes of a frame; see StepResult."""
+
+    rgb: Tensor
+    """(1, 3, H, W) in [0, 1]."""
+    output: TaskOutput = None
+    plan: CompensationPlan | None = None
+    plan_age: int = 0
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class _Held:
+    """The plan of a task, and what its network felt last."""
+
+    plan: CompensationPlan
+    kernels: PlanKernels | None
+    made: int
+    """Number of the frame."""
+    feature: Tensor
+    felt: int
+    """Number of the frame of `feature`."""
+
+
+class _Passes:
+    """The passes of one frame through the fusion network; their results are RGB (1, 3, H, W) in [0, 1]."""
+
+    def __init__(self, executor: Executor, frame: Frame, clock: StageClock) -> None:
+        self._executor, self._frame, self._clock = executor, frame, clock
+        self._first: Tensor | None = None
+        self.encoded = executor.encode(frame.infrared, frame.luma)
+        clock.lap("encode")
+
+    def first(self) -> Tensor:
+        """Without compensation."""
+        if self._first is None:
+            self._first = self._finish(None)
+            self._clock.lap("first_pass")
+        return self._first
+
+    def compensated(self, kernels: PlanKernels | None) -> Tensor:
+        """With the kernels of a plan."""
+        rgb = self._finish(kernels)
+        self._clock.lap("execute")
+        return rgb
+
+    def _finish(self, kernels: PlanKernels | None) -> Tensor:
+        return recolor(self._executor.finish(self.encoded, kernels), self._frame.visible)
+
+
+class Loop:
+    """Owns what is remembered from frame to frame."""
+
+    def __init__(self, executor: Executor, planner: Planner, tables: KernelTables) -> None:
+        self._executor, self._planner, self._tables = executor, planner, tables
+        self._scene = SceneChange()
+        self._number = 0
+        # A network that goes takes its plan along.
+        self._held: WeakKeyDictionary[TaskNetwork, _Held] = WeakKeyDictionary()
+
+    def step(
+        self, frame: Frame, network: TaskNetwork | None, mode: LoopMode, period: int, clock: StageClock
+    ) -> Outcome:
+        """Fuse a frame as the task requires. A task network that fails opens the loop for this frame, and its plan is
+        forgotten.
+        """
+        self._number += 1
+        self._watch(frame, mode)
+        clock.lap("prepare")
+        passes = _Passes(self._executor, frame, clock)
+        if network is None:
+            return Outcome(passes.first())
+        try:
+            return self._close(passes, network, mode, period, clock)
+        except Exception as fault:  # whatever a task network does, the fused image goes out
+            self._held.pop(network, None)
+            return Outcome(passes.first(), error=f"{network.task.value}: {type(fault).__name__}: {fault}")
+
+    def _watch(self, frame: Frame, mode: LoopMode) -> None:
+        """Forget the plans that are not this scene's."""
+        if mode is not LoopMode.STREAM:
+            self._scene.forget()
+            self._held.clear()
+        elif self._scene.seen(frame.luma, frame.infrared):
+            self._held.clear()
+
+    def _close(self, passes: _Passes, network: TaskNetwork, mode: LoopMode, period: int, clock: StageClock) -> Outcome:
+        if mode is LoopMode.STREAM:
+            return self._stream(passes, network, period, clock)
+        plan, rgb = None, passes.first()
+        if mode is LoopMode.EXACT:
+            held = self._plan_at_once(passes, network, clock)
+            plan, rgb = held.plan, passes.compensated(held.kernels)
+        output = network.predict(rgb)[0]
+        clock.lap("task")
+        return Outcome(rgb, output, plan)
+
+    def _stream(self, passes: _Passes, network: TaskNetwork, period: int, clock: StageClock) -> Outcome:
+        held = self._held.get(network)
+        if held is None or self._number - held.made >= period:
+            if held is not None and held.felt == self._number - 1:
+                held = self._make(passes, held.feature, clock)
+            else:
+                held = self._plan_at_once(passes, network, clock)
+        rgb = passes.compensated(held.kernels)
+        answer = network.answer(rgb)
+        clock.lap("task")
+        self._held[network] = replace(held, feature=answer.feature, felt=self._number)
+        return Outcome(rgb, answer.outputs[0], held.plan, self._number - held.made)
+
+    def _plan_at_once(self, passes: _Passes, network: TaskNetwork, clock: StageClock) -> _Held:
+        """From this frame's own first pass."""
+        feature = network.feature(passes.first())
+        clock.lap("requirement")
+        return self._make(passes, feature, clock)
+
+    def _make(self, passes: _Passes, feature: Tensor, clock: StageClock) -> _Held:
+        plan = self._planner.plan(passes.encoded, feature)
+        kernels = None if self._tables.identity else self._tables.look_up(plan)
+        clock.lap("plan")
+        return _Held(plan, kernels, self._number, feature, self._number)
