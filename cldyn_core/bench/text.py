@@ -44,7 +44,7 @@ def _table(rows: list[dict[str, Any]]) -> str:
     stages = [stage for stage in _STAGES if any(stage in row["stages_ms"] for row in rows)]
     cells = [
         [
-            row["side"] if row["side"] == row["way"] else f"{row['side']}, {row['way'].replace('_', ', plan ')}",
+            row["side"] if row["side"] == row["way"] else f"{row['side']}, {_way(row['way'])}",
             *(_number(row["stages_ms"].get(stage)) for stage in stages),
             _number(row["ms"]),
             _ratio(row["vs_reference"]),
@@ -60,7 +60,7 @@ def _rest(result: Mapping[str, Any]) -> str:
     peaks = ", ".join(f"{name} {rate / 1e9:.0f} GFLOP/s" for name, rate in rates.items() if name != "copy")
     floors = [
         [
-            name.replace("_", ", plan "),
+            _way(name),
             f"{floor['multiply_adds_a_pixel']:.0f}",
             _number(floor["floor_ms"]),
             _number(floor["measured_ms"]),
@@ -71,6 +71,10 @@ def _rest(result: Mapping[str, Any]) -> str:
     table = aligned(["", "multiply-adds a pixel", "floor", "measured", "measured / floor"], floors)
     memory = ", ".join(f"{name} {_number(megabytes, 0)}" for name, megabytes in result["memory_mb"].items())
     return f"Machine: {peaks}, copy {copy:.0f} GB/s. A pass against its floor, ms\n{table}\nPeak memory, MB: {memory}"
+
+
+def _way(name: str) -> str:
+    return name.replace("stream_", "stream, plan ").replace("_", " ")
 
 
 def _ratios(ratios: Mapping[str, float]) -> list[str]:

@@ -39,5 +39,5 @@ class SceneChange:
 def _structure(image: Tensor) -> NDArray[np.float32]:
     rows = image[..., :: max(1, image.shape[2] // _ROWS), :]
     thumbnail = F.adaptive_avg_pool2d(rows, _SIZE)[0, 0].cpu().numpy()
-    coarse: NDArray[np.float32] = cv2.GaussianBlur(thumbnail, (0, 0), _COARSE, borderType=cv2.BORDER_REFLECT)
-    return thumbnail - coarse
+    coarse = cv2.GaussianBlur(thumbnail, (0, 0), _COARSE, borderType=cv2.BORDER_REFLECT)
+    return (thumbnail - coarse).astype(np.float32, copy=False)
