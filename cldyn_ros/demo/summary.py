@@ -12,7 +12,7 @@ from cldyn_ros.demo.examine import Evidence, FrameReport
 from cldyn_ros.demo.performance import Performance
 from cldyn_ros.demo.sheet import COLUMNS
 
-_STAGES = ("prepare", "first_pass", "requirement", "compensate", "task", "finish", "total")
+_STAGES = ("prepare", "encode", "first_pass", "requirement", "plan", "execute", "task", "finish", "total")
 
 
 @dataclass(frozen=True)
