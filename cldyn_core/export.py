@@ -19,7 +19,16 @@ from cldyn_core.engine.executors import onnx, openvino
 from cldyn_core.engine.executors.eager import EagerExecutor
 from cldyn_core.engine.executors.exportable import Graph, whole_graph
 from cldyn_core.engine.executors.graph import Run
-from cldyn_core.engine.executors.quality import BAR_DB, Pairs, pairs_of, psnr, random_kernels, rendered_pairs
+from cldyn_core.engine.executors.quality import (
+    BAR_DB,
+    HELD_OUT,
+    Pairs,
+    pairs_of,
+    psnr,
+    random_kernels,
+    rendered_pairs,
+    split_calibration,
+)
 from cldyn_core.engine.executors.quantize import quantized, whole_inputs
 from cldyn_core.engine.kernels import KernelTables
 from cldyn_core.model import CLDyN
@@ -30,7 +39,6 @@ EXPORT_FORMAT = "cldyn-export-1"
 _SUFFIXES = {"onnx": ".onnx", "openvino": ".xml"}
 _RENDERED_SIZES = ((96, 128), (75, 101))
 _CALIBRATION_PAIRS = 16
-_HELD_OUT = 6
 _ROUNDING_DB = 80.0  # a mean error of 1e-4: rounding, whatever the weights make of it
 _CPU = torch.device("cpu")
 
@@ -74,9 +82,7 @@ def run(args: argparse.Namespace) -> int:
     check_request(args.format, args.out, args.precision, args.calibrate)
     path = resolve_weights(args.weights, "cldyn")
     model, manifest = load_weights(path), read_manifest(path)
-    calibration = pairs_of(args.calibrate, _CALIBRATION_PAIRS + _HELD_OUT) if args.calibrate else ()
-    if args.calibrate and len(calibration) <= _HELD_OUT:
-        raise ValueError(f"{args.calibrate}: int8 takes {_HELD_OUT + 1} pairs or more, {_HELD_OUT} to check it with")
+    calibration = pairs_of(args.calibrate, _CALIBRATION_PAIRS + HELD_OUT) if args.calibrate else ()
     files, checks = export(model, manifest["sha256"], args.format, args.out, args.precision, calibration)
     for check in checks:
         print(check)
@@ -113,6 +119,10 @@ def export(
     What was written is read back and compared with the reference backend. Returns the files and the comparisons;
     raises ValueError, and leaves no file, where one does not pass.
     """
+    proof: Pairs = [pair for size in _RENDERED_SIZES for pair in rendered_pairs(1, *size)]
+    if precision is Precision.INT8:
+        calibration, held_out = split_calibration(calibration)
+        proof = _two_sizes(held_out)
     tables = KernelTables(model)
     graph = whole_graph(model, tables)
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -122,9 +132,9 @@ def export(
     else:
         converted = openvino.convert(graph)
         if precision is Precision.INT8:
-            converted = quantized(converted, whole_inputs(model, tables, calibration[:-_HELD_OUT]))
+            converted = quantized(converted, whole_inputs(model, tables, calibration))
         import_module("openvino").save_model(converted, out, compress_to_fp16=False)
-    checks = list(_checks(_read_back(kind, out, graph), model, tables, _proof_pairs(calibration)))
+    checks = list(_checks(_read_back(kind, out, graph), model, tables, proof))
     failed = sorted((check for check in checks if not check.passes(precision)), key=lambda check: check.psnr_db)
     if failed:
         for file in files:
@@ -146,13 +156,12 @@ def _read_back(kind: str, path: Path, graph: Graph) -> Run:
     return onnx.bound(session, graph, _CPU)
 
 
-def _proof_pairs(calibration: Pairs) -> Pairs:
-    """Pairs of two sizes: rendered, or those that int8 was not calibrated with, every other one cut to an odd size."""
-    if not calibration:
-        return [pair for size in _RENDERED_SIZES for pair in rendered_pairs(1, *size)]
-    held_out = calibration[-_HELD_OUT:]
-    odd = [tuple(image[..., :-21, :-27].contiguous() for image in pair) for pair in held_out[1::2]]
-    return [*held_out[::2], *odd]  # type: ignore[list-item]
+def _two_sizes(pairs: Pairs) -> Pairs:
+    """Every other pair cut to an odd size."""
+    odd = [
+        (infrared[..., :-21, :-27].contiguous(), luma[..., :-21, :-27].contiguous()) for infrared, luma in pairs[1::2]
+    ]
+    return [*pairs[::2], *odd]
 
 
 def _checks(run: Run, model: CLDyN, tables: KernelTables, pairs: Pairs) -> Iterator[Check]:

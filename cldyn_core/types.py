@@ -219,8 +219,8 @@ class StepResult:
     plan_age: int = 0
     """Frames since the plan was made; 0 in exact mode."""
     timings_ms: Mapping[str, float] = field(default_factory=dict)
-    """Milliseconds by stage, in order: prepare, encode, first_pass, requirement, plan, execute, task, finish (those that
-    ran).
+    """Milliseconds by stage, in order: prepare, encode, first_pass, requirement, plan, execute, task, finish; of those
+    that ran.
     """
     error: str = ""
     """Why the loop was opened for this frame (the task network failed), else empty."""

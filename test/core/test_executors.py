@@ -325,6 +325,27 @@ def test_a_backend_that_computes_something_else_is_refused(create: Create) -> No
         assert create("openvino", "bf16", openvino=odd)[0] == "torch fp32"
 
 
+def test_int8_needs_pairs_and_is_proven_on_others(
+    create: Create, model: CLDyN, tables: KernelTables, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    int8 = {"precisions": (Precision.FP32, Precision.INT8)}
+    with pytest.warns(UserWarning, match="7 pairs or more of your cameras"):
+        assert create("openvino", "int8", openvino=int8)[0] == "openvino fp32"
+    given: dict[str, object] = {}
+    kind = type("AnyFake", (Fake,), {"backend": Backend.OPENVINO, **int8})
+    monkeypatch.setattr(kind, "__init__", lambda self, *args, calibration: (
+        given.update(calibration=calibration), Fake.__init__(self, *args))[1])  # fmt: skip
+    monkeypatch.setattr(choose, "_class_of", lambda _backend: (kind, ""))
+    original = choose.worst_psnr
+    monkeypatch.setattr(
+        choose, "worst_psnr", lambda e, r, pairs, k: given.update(proof=pairs) or original(e, r, pairs, k)
+    )
+    pairs = [images(16, 16 + i) for i in range(8)]
+    executor, reason = choose.create(Backend.OPENVINO, Precision.INT8, model, tables, CPU, pairs)
+    assert (executor.precision, reason) == (Precision.INT8, "")
+    assert (given["calibration"], given["proof"]) == (pairs[:2], pairs[2:])
+
+
 def test_a_named_precision_is_looked_for_in_all_backends(create: Create) -> None:
     bf16 = {"precisions": (Precision.FP32, Precision.BF16)}
     assert create("auto", "bf16", native={}, openvino=bf16) == ("openvino bf16", "")

@@ -118,7 +118,7 @@ def test_int8_must_prove_itself_on_pairs_it_was_not_calibrated_with(
     assert list(out.parent.iterdir()) == []
     (tmp_path / "pairs" / "visible" / "0.png").unlink()
     assert main(["export", "--format", "openvino", "-o", str(out), *options]) == 1
-    assert "7 pairs or more" in capsys.readouterr().err
+    assert "7 pairs or more of your cameras" in capsys.readouterr().err
 
 
 def test_what_cannot_be_exported_is_said_first(

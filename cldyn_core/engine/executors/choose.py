@@ -11,7 +11,14 @@ import torch
 
 from cldyn_core.engine.executors.base import Executor
 from cldyn_core.engine.executors.eager import EagerExecutor
-from cldyn_core.engine.executors.quality import BAR_DB, Pairs, random_kernels, rendered_pairs, worst_psnr
+from cldyn_core.engine.executors.quality import (
+    BAR_DB,
+    Pairs,
+    random_kernels,
+    rendered_pairs,
+    split_calibration,
+    worst_psnr,
+)
 from cldyn_core.engine.kernels import KernelTables
 from cldyn_core.model import CLDyN
 from cldyn_core.types import Backend, Precision
@@ -28,7 +35,6 @@ _FASTEST_FIRST = {
     "cpu": (Backend.NATIVE, Backend.OPENVINO, Backend.ONNXRUNTIME, Backend.TORCH),
 }
 _PROOF_PAIRS = 3
-_CALIBRATION_PAIRS = 16
 
 
 def create(
@@ -42,7 +48,7 @@ def create(
     """The executor, and why it is not what was asked for ("" when it is), which is warned of as well.
 
     A backend or precision that cannot run here, cannot be built, or is further than BAR_DB from the reference backend
-    gives way to the next one. calibration: pairs for int8; without them rendered ones. May take seconds.
+    gives way to the next one. calibration: real pairs, without which there is no int8. May take seconds.
     """
     lacks: list[str] = []  # of interest only where what was asked for is lacking
     faults: list[str] = []
@@ -97,15 +103,16 @@ def _build(
 ) -> Executor:
     """Build and prove. Raises ValueError for a lack of quality, and whatever a library raises."""
     extra: dict[str, Any] = {}
+    proof: Pairs = ()
     if precision is Precision.INT8:
-        extra["calibration"] = calibration or rendered_pairs(_CALIBRATION_PAIRS, seed=100)
+        extra["calibration"], proof = split_calibration(calibration)
     executor = kind(model, tables, device, precision, **extra)
     if isinstance(executor, EagerExecutor):
         return executor
+    proof = proof or rendered_pairs(_PROOF_PAIRS)
     with torch.inference_mode():
         reference = EagerExecutor(model, tables, device, Precision.FP32)
-        kernels = random_kernels(model, tables, _PROOF_PAIRS)
-        found = worst_psnr(executor, reference, rendered_pairs(_PROOF_PAIRS), kernels)
+        found = worst_psnr(executor, reference, proof, random_kernels(model, tables, len(proof)))
     if found < BAR_DB:
         executor.close()
         raise ValueError(f"its images are {found:.1f} dB from the reference's, at least {BAR_DB:.0f} dB are asked for")

@@ -25,6 +25,8 @@ BAR_DB = 45.0
 """A backend whose image differs more from the reference's is refused: a mean error of 1.4 of 255."""
 Pairs = Sequence[tuple[Tensor, Tensor]]
 """Infrared and luma, (1, 1, H, W) float32 in [0, 1] each, of any sizes."""
+HELD_OUT = 6
+"""Of the pairs for int8, how many only check it."""
 
 
 @cache
@@ -44,6 +46,19 @@ def pairs_of(folder: Path, most: int) -> Pairs:
     count = min(most, len(found))
     pairs = [found.load(i * len(found) // count) for i in range(count)]
     return [(as_batch(infrared_8bit(pair, ThermalRange())), _luma(as_batch(pair.visible))) for pair in pairs]
+
+
+def split_calibration(pairs: Pairs) -> tuple[Pairs, Pairs]:
+    """Pairs for int8 -> those that calibrate it and the last ones, which check it. Raises ValueError for too few.
+
+    Real pairs, as the cameras give them: int8 that holds on rendered ones can be 5 dB worse on real ones.
+    """
+    if len(pairs) <= HELD_OUT:
+        raise ValueError(
+            f"int8 is calibrated with {HELD_OUT + 1} pairs or more of your cameras, {HELD_OUT} of which only check it, "
+            f"not with {len(pairs)}"
+        )
+    return pairs[:-HELD_OUT], pairs[-HELD_OUT:]
 
 
 def random_kernels(model: CLDyN, tables: KernelTables, count: int, seed: int = 0) -> list[PlanKernels]:
