@@ -61,13 +61,17 @@ class Selection:
     def __call__(self, block: A2SI, bank: Tensor, task: Description, x: Tensor) -> BlockPlan:
         """See planner.Chooser."""
         if block.considers_vectors and len(x) == 1:
-            described = self._describe(block, x, vectors=False)
+            described, needed = self._describe(block, x, vectors=False), 0.0
             for samples in (n for n in _SAMPLES if 4 * n <= x.shape[2] * x.shape[3]):
+                if samples < needed:
+                    continue
                 features = sampled_features(block, x, samples)
                 plan = block.decide(bank, task, replace(described, vectors=features.mean(0, keepdim=True))).plan
-                if decided(block, bank, task, features, plan):
+                doubt = doubt_of(block, bank, task, features, plan)
+                if doubt < 1.0:
                     self.counts[f"{samples} pixels"] += 1
                     return plan
+                needed = samples * doubt**2  # errors fall with the root of their number
         self.counts["all pixels"] += 1
         return block.decide(bank, task, self._describe(block, x)).plan
 
@@ -88,8 +92,8 @@ def sampled_features(block: A2SI, x: Tensor, samples: int) -> Tensor:
     return F.leaky_relu_(torch.addmm(output_layer.bias, hidden.flatten(1), weight), SLOPE)
 
 
-def decided(block: A2SI, bank: Tensor, task: Description, features: Tensor, plan: BlockPlan) -> bool:
-    """Whether the true means would choose as the sample's did.
+def doubt_of(block: A2SI, bank: Tensor, task: Description, features: Tensor, plan: BlockPlan) -> float:
+    """How large the error of the sample may be against what would change its choice: below 1 all pixels choose alike.
 
     features: (n, 128), of the sample. The mean of a scalar function of them is known to so many standard errors. The
     distance of two candidates is such a function but for the query's LayerNorm and ReLU; what those can add is bounded:
@@ -118,7 +122,7 @@ def decided(block: A2SI, bank: Tensor, task: Description, features: Tensor, plan
     slope = torch.where(active & ~doubtful, direction, 0.0)
     bound = _ERRORS * _deviation(slope @ jacobian, covariance) + (slope.abs() * curved).sum(-1)
     bound += torch.where(doubtful, direction.abs() * off, 0.0).sum(-1) + rounding
-    return bool(r <= 1.0 / 3.0) and bool((distance > bound).all())
+    return float(torch.maximum((bound / distance.clamp(min=1e-30)).max(), 3.0 * r))
 
 
 def _layers(network: nn.Sequential) -> Iterator[Any]:

@@ -12,7 +12,7 @@ from cldyn_core import Architecture, CLDyN
 from cldyn_core.a2si import A2SI
 from cldyn_core.descriptors import Description
 from cldyn_core.engine.folding import folded
-from cldyn_core.engine.selection import Selection, decided, sampled_features
+from cldyn_core.engine.selection import Selection, doubt_of, sampled_features
 from cldyn_core.types import BlockPlan
 
 
@@ -73,11 +73,11 @@ def test_only_a_clear_order_is_believed() -> None:
     clear = bank.clone()
     clear[:, 5] = query
     plan = block.decide(clear, task, image).plan
-    assert plan.vectors.tolist() == [[5]] and decided(block, clear, task, features, plan)
+    assert plan.vectors.tolist() == [[5]] and doubt_of(block, clear, task, features, plan) < 1.0
     close = clear.clone()
     close[:, 6] = query + 0.001 * query.norm() * clear[0, 0] / clear[0, 0].norm()
     plan = block.decide(close, task, image).plan
-    assert plan.vectors.tolist() == [[5]] and not decided(block, close, task, features, plan)
+    assert plan.vectors.tolist() == [[5]] and doubt_of(block, close, task, features, plan) > 1.0
 
 
 @torch.no_grad()
@@ -90,7 +90,7 @@ def test_the_bound_holds_for_means_of_other_samples() -> None:
         features = sampled_features(block, x, 16384)
         described = block.describe_image(x)
         plan = block.decide(bank, task, replace(described, vectors=features.mean(0, keepdim=True))).plan
-        if decided(block, bank, task, features, plan):
+        if doubt_of(block, bank, task, features, plan) < 1.0:
             for k in range(3):
                 part = features[torch.randint(16384, (16384,), generator=torch.Generator().manual_seed(k))]
                 again = block.decide(bank, task, replace(described, vectors=part.mean(0, keepdim=True))).plan
