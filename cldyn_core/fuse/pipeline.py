@@ -173,13 +173,16 @@ class _Writer:
         self._count(frame, None, reason)
 
     def _settle(self) -> None:
-        frame, result, written = self._waiting.popleft()
+        frame, result, written = self._waiting[0]
+        reason = f"fused without the task's feedback: {result.error}" if result.error else ""
         try:
-            written.result()
+            written.result()  # Ctrl-C while it waits: the frame is still there to be counted at the end
         except ValueError as error:
+            self._waiting.popleft()
             self._count(frame, None, str(error))
             return
-        self._count(frame, result, f"fused without the task's feedback: {result.error}" if result.error else "")
+        self._waiting.popleft()
+        self._count(frame, result, reason)
 
     def _count(self, frame: Frame, result: StepResult | None, reason: str) -> None:
         self._outcome.count(frame.name, result, reason)
