@@ -48,6 +48,7 @@ class FusionEngine:
         self._loop = Loop(self._executor, Planner(model, tables, self._selection), tables)
         self._networks: dict[tuple[Task, str], TaskNetwork] = {}
         self._lock = threading.Lock()  # of what `step` reads
+        self._stepping = threading.Lock()
         self._applying = threading.Lock()  # longer held: a network may be loaded under it
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
@@ -111,7 +112,6 @@ class FusionEngine:
             if settings.task is not Task.NONE:
                 key = _network_key(settings)
                 network = networks.get(key) or tasks.create(settings.task, settings, self._device)
-                network.configure(settings)
                 # One network a task: other weights replace it.
                 networks = {k: v for k, v in networks.items() if k[0] is not settings.task} | {key: network}
             with self._lock:
@@ -124,9 +124,15 @@ class FusionEngine:
         """Fuse one pair and answer the task. Raises ValueError for a pair it does not take; a task network that fails
         opens the loop for this frame and is reported in `error`.
         """
+        with self._stepping:
+            return self._step(pair)
+
+    def _step(self, pair: FramePair) -> StepResult:
         with self._lock:
             settings, thermal = self._settings, self._thermal
             network = self._networks.get(_network_key(settings))
+        if network is not None:
+            network.configure(settings)
         clock = StageClock(self._device)
         frame = prepare(pair, thermal, settings, self._device)
         made = self._loop.step(frame, network, settings.loop_mode, settings.loop_period, clock)
@@ -137,9 +143,12 @@ class FusionEngine:
         )
 
     def close(self) -> None:
-        """Drop the networks; the engine cannot step afterwards. More than once does no harm."""
-        if self.__dict__.pop("_loop", None) is not None:
-            self._executor.close()
+        """Drop the networks, after the step in progress; the engine cannot step afterwards. More than once does no
+        harm.
+        """
+        with self._stepping:
+            if self.__dict__.pop("_loop", None) is not None:
+                self._executor.close()
         self._networks = {}
 
 

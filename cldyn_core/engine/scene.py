@@ -23,17 +23,24 @@ class SceneChange:
     """
 
     def __init__(self) -> None:
-        self._before: list[NDArray[np.float32]] = []
+        self._before: dict[str, NDArray[np.float32]] = {}  # of each camera, the last image that was not flat
 
     def seen(self, luma: Tensor, infrared: Tensor) -> bool:
         """Take a frame, (1, 1, H, W) each, in [0, 1]: True when it shows another scene. False for the first one."""
-        before, self._before = self._before, [_structure(luma), _structure(infrared)]
-        pairs = [pair for pair in zip(before, self._before, strict=False) if min(map(np.std, pair)) > _FLATTEST]
-        return bool(pairs) and max(np.corrcoef(a.ravel(), b.ravel())[0, 1] for a, b in pairs) < _ALIKE
+        found = [self._likeness("visible", _structure(luma)), self._likeness("infrared", _structure(infrared))]
+        known = [likeness for likeness in found if likeness is not None]
+        return bool(known) and max(known) < _ALIKE
 
     def forget(self) -> None:
         """The next frame is the first one."""
-        self._before = []
+        self._before = {}
+
+    def _likeness(self, camera: str, now: NDArray[np.float32]) -> float | None:
+        """Correlation with what the camera saw before; None where one of both shows nothing."""
+        if np.std(now) <= _FLATTEST:
+            return None
+        before, self._before[camera] = self._before.get(camera), now
+        return None if before is None else float(np.corrcoef(before.ravel(), now.ravel())[0, 1])
 
 
 def _structure(image: Tensor) -> NDArray[np.float32]:

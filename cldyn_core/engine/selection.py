@@ -60,7 +60,7 @@ class Selection:
 
     def __call__(self, block: A2SI, bank: Tensor, task: Description, x: Tensor) -> BlockPlan:
         """See planner.Chooser."""
-        if block.considers_vectors and len(x) == 1:
+        if block.considers_vectors and len(x) == 1 and x.device.type == "cpu":  # a GPU describes all as fast
             described, needed = self._describe(block, x, vectors=False), 0.0
             for samples in (n for n in _SAMPLES if 4 * n <= x.shape[2] * x.shape[3]):
                 if samples < needed:

@@ -100,6 +100,8 @@ class Worker:
             with _Writer(output, sequence, part, watch) as writer:
                 self._fuse(engine, sequence, writer, part)
         finally:
+            if engine is not self._engine:
+                engine.close()
             part.ended = time.time()
             part.left_out += Counter(sequence.left_out())
             part.recorded_s = part.recorded_s or part.fused / (sequence.rate or float("inf"))
@@ -181,6 +183,9 @@ class _Writer:
             self._waiting.popleft()
             self._count(frame, None, str(error))
             return
+        except OSError:
+            self._waiting.popleft()
+            raise
         self._waiting.popleft()
         self._count(frame, result, reason)
 

@@ -56,6 +56,8 @@ def execute(run: Run) -> int:
 
 def _fuse(run: Run, sequences: Sequence[FrameSequence], outcome: Outcome) -> None:
     pieces = [Piece(part, run.output) for sequence in sequences for part in _pieces(sequence)]
+    if not pieces:
+        return
     with Progress(sum(len(sequence) for sequence in sequences)) as progress:
 
         def watch(name: str, reason: str) -> None:

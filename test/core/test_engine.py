@@ -175,6 +175,7 @@ def test_missing_weights_of_a_task_are_explained_by_the_settings_given(
 def test_thresholds_change_live(probe: type[Probe], weights: str) -> None:
     engine = FusionEngine(EngineSettings(Task.DETECTION, weights=weights, device="cpu"))
     engine.apply(replace(engine.settings, detector_confidence=0.77))
+    engine.step(frame())
     network = next(iter(engine._networks.values()))
     assert isinstance(network, Probe) and network.confidence == 0.77 and probe.built == 1
 

@@ -22,7 +22,7 @@ class NativeDescriber:
     def __call__(self, block: A2SI, x: Tensor, vectors: bool = True) -> Description:
         """See planner.Describer; one image. vectors: whether its second, costly part is wanted; else that is zeros."""
         if not (block.considers_configurations and block.considers_vectors):
-            return block.describe_image(x)  # an ablation, or a selector that training has emptied: little or no work
+            return block.describe_image(x, vectors)  # an ablation, or a selector that training has emptied
         means = torch.zeros(1, CHANNELS + DESCRIBED)
         height, width = x.shape[2:]
         library.call("cldyn_describe", self._object(block), x.float().contiguous(), height, width, int(vectors), means)

@@ -25,13 +25,15 @@ class Injection : public Stage {
     if (plan_ == std::vector<int32_t>(configurations, configurations + branches) &&
         std::equal(kernels_.begin(), kernels_.end(), kernels, kernels + count))
       return;
-    plan_.assign(configurations, configurations + branches);
+    plan_.clear();  // until all is there: memory may run out on the way
+    std::vector<int32_t> plan(configurations, configurations + branches);
     kernels_.assign(kernels, kernels + count);
     groups_.clear();
-    for (int dilation = 1; dilation <= 2; ++dilation) add_group(dilation);
+    for (int dilation = 1; dilation <= 2; ++dilation) add_group(plan, dilation);
     direct_.clear();
     for (int m = 0; m < branches; ++m)
-      if (plan_[m] == 0 || plan_[m] == 3) direct_.push_back({std::max(plan_[m], 1), plan_[m] == 0, direct_weights(m)});
+      if (plan[m] == 0 || plan[m] == 3) direct_.push_back({std::max(plan[m], 1), plan[m] == 0, direct_weights(m)});
+    plan_ = std::move(plan);
   }
 
  protected:
@@ -57,10 +59,10 @@ class Injection : public Stage {
   };
 
   // All branches of one dilation as one convolution.
-  void add_group(int dilation) {
+  void add_group(const std::vector<int32_t>& plan, int dilation) {
     std::vector<float> weights, bias;
-    for (size_t m = 0; m < plan_.size(); ++m)
-      if (plan_[m] == dilation) {
+    for (size_t m = 0; m < plan.size(); ++m)
+      if (plan[m] == dilation) {
         weights.insert(weights.end(), kernels_.begin() + m * kKernel, kernels_.begin() + (m + 1) * kKernel);
         bias.insert(bias.end(), shift_.begin(), shift_.end());
       }

@@ -65,20 +65,29 @@ class Source : public Stage {
 
 using Pipelines = std::vector<std::unique_ptr<Pipeline>>;
 
-// Calls work(0) .. work(count - 1), each once, on so many threads.
+// Calls work(0) .. work(count - 1), each once, on so many threads. Rethrows what one of them threw.
 template <typename Work>
 void in_parallel(int threads, int count, Work work) {
   std::atomic<int> next{0};
+  std::exception_ptr fault;
+  std::mutex of_fault;
   auto take = [&] {
-    for (int i; (i = next++) < count;) work(i);
+    try {
+      for (int i; (i = next++) < count;) work(i);
+    } catch (...) {
+      const std::lock_guard<std::mutex> lock(of_fault);
+      fault = std::current_exception();
+    }
   };
   std::vector<std::thread> helpers;
+  helpers.reserve(size_t(std::max(threads, 0)));
   try {
     for (int i = 1; i < std::min(threads, count); ++i) helpers.emplace_back(take);
   } catch (const std::system_error&) {  // no more threads to be had: those that there are do the work
   }
   take();
   for (std::thread& helper : helpers) helper.join();
+  if (fault) std::rethrow_exception(fault);
 }
 
 inline void run(int threads, const Pipelines& pipelines) {
