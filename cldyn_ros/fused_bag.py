@@ -9,12 +9,12 @@ from typing import Any
 from rclpy.serialization import serialize_message
 
 from cldyn_core.fuse.sources import Frame
-from cldyn_core.types import Detections, LabelMap, SaliencyMap, StepResult
+from cldyn_core.types import StepResult
 from cldyn_ros.bag_files import BagError, BagMessage, BagReader, BagRecorder, BagTopic, typestore_with
 from cldyn_ros.bag_frames import Moment
 from cldyn_ros.bags import CAMERA_INFO, IMAGE
 from cldyn_ros.convert import to_image_msg
-from cldyn_ros.publishers import detections_msg, scaled_camera_info
+from cldyn_ros.publishers import answer_msgs, scaled_camera_info
 
 NODE = "/cldyn"
 _DETECTIONS = "vision_msgs/msg/Detection2DArray"
@@ -93,13 +93,9 @@ class _Copied:
 
 def _messages(result: StepResult, moment: Moment) -> Iterator[tuple[str, str, Any]]:
     """Topic below the node's name, type and message."""
-    header, answer = moment.header, result.output
+    header = moment.header
     yield "fused/image_raw", IMAGE, to_image_msg(result.fused, header)
     if moment.camera is not None:
         yield "fused/camera_info", CAMERA_INFO, scaled_camera_info(moment.camera, header, result.fused)
-    if isinstance(answer, Detections):
-        yield "detections", _DETECTIONS, detections_msg(answer, header)
-    elif isinstance(answer, LabelMap):
-        yield "segmentation", IMAGE, to_image_msg(answer.classes, header)
-    elif isinstance(answer, SaliencyMap):
-        yield "saliency", IMAGE, to_image_msg(answer.values, header)
+    for topic, message in answer_msgs(result.output, header):
+        yield topic, _DETECTIONS if topic == "detections" else IMAGE, message

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from rclpy.qos import QoSDurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
-from cldyn_core.types import Detections, LabelMap, SaliencyMap, StepResult
+from cldyn_core.types import Detections, LabelMap, SaliencyMap, StepResult, TaskOutput
 from cldyn_ros.convert import to_image_msg, to_jpeg_msg
 from cldyn_ros.health import Report
 from cldyn_ros.overlay import draw_overlay
@@ -26,6 +26,8 @@ except ImportError as error:
         "vision_msgs is missing: run `make setup`, or on a ROS installation `apt install ros-$ROS_DISTRO-vision-msgs`"
     ) from error
 
+ANSWERS = {"detections": Detection2DArray, "segmentation": Image, "saliency": Image}
+"""Type of the answers, by topic below the node's name."""
 _DEPTH = 5
 _LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -40,10 +42,8 @@ class Outputs:
         self._fused = self._create(Image, "~/fused/image_raw")
         self._compressed = self._create(CompressedImage, "~/fused/image_raw/compressed")
         self._camera_info = self._create(CameraInfo, "~/fused/camera_info")
-        self._detections = self._create(Detection2DArray, "~/detections")
+        self._answers = {topic: self._create(kind, f"~/{topic}") for topic, kind in ANSWERS.items()}
         self._label_info = self._create(LabelInfo, "~/label_info", _LATCHED)
-        self._segmentation = self._create(Image, "~/segmentation")
-        self._saliency = self._create(Image, "~/saliency")
         self._overlay = self._create(Image, "~/overlay")
         self._status = self._create(DiagnosticArray, "~/status")
         self._diagnostics = self._create(DiagnosticArray, "/diagnostics")
@@ -61,12 +61,8 @@ class Outputs:
             self._camera_info.publish(scaled_camera_info(camera, header, result.fused))
         if self._compressed.get_subscription_count():
             self._compressed.publish(to_jpeg_msg(result.fused, header))
-        if isinstance(result.output, Detections):
-            self._detections.publish(detections_msg(result.output, header))
-        elif isinstance(result.output, LabelMap):
-            self._segmentation.publish(to_image_msg(result.output.classes, header))
-        elif isinstance(result.output, SaliencyMap):
-            self._saliency.publish(to_image_msg(result.output.values, header))
+        for topic, message in answer_msgs(result.output, header):
+            self._answers[topic].publish(message)
         if self._overlay.get_subscription_count():
             self._overlay.publish(to_image_msg(draw_overlay(result.fused, result.output, caption), header))
 
@@ -102,6 +98,16 @@ class Outputs:
             for report in reports
         ]
         return DiagnosticArray(header=header, status=statuses)
+
+
+def answer_msgs(answer: TaskOutput, header: Header) -> Iterator[tuple[str, Any]]:
+    """The topic of a task's answer, one of ANSWERS, and its message; nothing without an answer."""
+    if isinstance(answer, Detections):
+        yield "detections", detections_msg(answer, header)
+    elif isinstance(answer, LabelMap):
+        yield "segmentation", to_image_msg(answer.classes, header)
+    elif isinstance(answer, SaliencyMap):
+        yield "saliency", to_image_msg(answer.values, header)
 
 
 def detections_msg(found: Detections, header: Header) -> Detection2DArray:

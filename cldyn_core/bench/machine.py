@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from cldyn_core.engine.clock import StageClock
-from cldyn_core.environment import environment
+from cldyn_core.environment import cpu_flags, cpu_has_bf16, cpuinfo, environment
 from cldyn_core.types import Precision
 
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")  # names of /proc/cpuinfo
@@ -48,7 +48,7 @@ def cores() -> int:
 
 def instruction_sets() -> list[str]:
     """The CPU's, of those that matter here, under their names in /proc/cpuinfo; none where that is not there."""
-    flags = set(_cpuinfo("flags").split())
+    flags = cpu_flags()
     return [name for name in _FLAGS if name in flags]
 
 
@@ -56,8 +56,7 @@ def peaks(device: torch.device) -> list[Precision]:
     """Precisions whose peak can be measured here: those that the machine multiplies in natively."""
     if device.type == "cuda":
         return [Precision.FP32, Precision.FP16, Precision.BF16]
-    has_bf16 = {"avx512_bf16", "amx_bf16"} & set(instruction_sets())
-    return [Precision.FP32, Precision.BF16] if has_bf16 else [Precision.FP32]
+    return [Precision.FP32, Precision.BF16] if cpu_has_bf16() else [Precision.FP32]
 
 
 class Probe:
@@ -103,12 +102,7 @@ def peak_memory_mb(device: torch.device) -> float | None:
 
 
 def _cpu_name() -> str:
-    return _cpuinfo("model name") or platform.processor() or platform.machine()
-
-
-def _cpuinfo(field: str) -> str:
-    found = re.search(rf"^{field}\s*:\s*(.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
-    return found.group(1) if found else ""
+    return cpuinfo("model name") or platform.processor() or platform.machine()
 
 
 def _read(path: str) -> str:

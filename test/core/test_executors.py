@@ -12,7 +12,7 @@ from naive import random_tensors
 from torch import Tensor
 
 from cldyn_core import CLDyN
-from cldyn_core.engine.executors import choose, compiled, openvino
+from cldyn_core.engine.executors import choose, compiled
 from cldyn_core.engine.executors.base import Encoded, Executor
 from cldyn_core.engine.executors.compiled import CapturedGraphs, CompiledExecutor
 from cldyn_core.engine.executors.eager import EagerExecutor
@@ -217,7 +217,7 @@ def test_in_precision_keeps_float32_outside() -> None:
 
 @pytest.mark.parametrize("precision", [Precision.BF16, Precision.FP16])
 def test_precision_that_the_processor_lacks(precision: Precision, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(openvino, "_cpu_flags", lambda: frozenset({"avx2"}))
+    monkeypatch.setattr("cldyn_core.environment.cpu_flags", lambda: frozenset({"avx2"}))
     assert precision.value in OpenVinoExecutor.unavailable(CPU, precision)
     assert "device cpu" in OpenVinoExecutor.unavailable(torch.device("cuda"), Precision.FP32)
 

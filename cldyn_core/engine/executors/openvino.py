@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,6 +15,7 @@ from cldyn_core.engine.executors.graph import GraphExecutor, Run
 from cldyn_core.engine.executors.quality import Pairs
 from cldyn_core.engine.executors.quantize import quantized, split_inputs
 from cldyn_core.engine.kernels import KernelTables
+from cldyn_core.environment import cpu_has_bf16
 from cldyn_core.model import CLDyN
 from cldyn_core.packages import missing_packages
 from cldyn_core.types import Backend, Precision
@@ -37,7 +36,7 @@ class OpenVinoExecutor(GraphExecutor):
             return f"the backend openvino runs on the CPU here, not on {device}. Remedy: device cpu"
         if precision not in _HINTS:
             return f"the backend openvino runs in fp32, bf16 or int8 on a CPU, not {precision.value}"
-        if precision is Precision.BF16 and not _cpu_flags() & {"avx512_bf16", "amx_bf16"}:
+        if precision is Precision.BF16 and not cpu_has_bf16():
             return "this CPU has no bf16 arithmetic (avx512_bf16 or amx_bf16). Remedy: precision fp32"
         packages = {**_PACKAGES, "nncf": "nncf"} if precision is Precision.INT8 else _PACKAGES
         return missing_packages(f"the backend openvino in {precision.value}", packages)
@@ -111,12 +110,3 @@ def compiled(model: Any, graph: Graph, precision: Precision) -> Run:
 
 def _free(example: Tensor) -> Sequence[int]:
     return (*example.shape[:2], -1, -1) if example.ndim == 4 else example.shape
-
-
-@cache
-def _cpu_flags() -> frozenset[str]:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return frozenset()
-    return frozenset(next((line for line in lines if line.startswith("flags")), "").split())
