@@ -47,6 +47,8 @@ setup(
             "report/report.*",
             "weights/*.json",
             "weights/*.safetensors",
+            "weights/*/*.json",
+            "weights/*/*.safetensors",
         ],
         "cldyn_ros": ["py.typed", "fastdds.xml"],
     },

@@ -17,13 +17,21 @@ from cldyn_core.model import Architecture, CLDyN
 
 MANIFEST_FORMAT = "cldyn-weights-1"
 _MANIFEST = {"kind": str, "sha256": str, "architecture": dict, "record": dict}
-_KIND = "cldyn"
+CLDYN_KIND = "cldyn"
+"""Kind of a CLDyN in a manifest; the task networks name theirs themselves."""
 BUNDLED = Path(__file__).parent / "weights"
-"""Folder of the weights that come with the package."""
+"""Folder of the weights that come with the package; its sub-folders are further, named variants."""
+DEFAULT = "default"
+"""Name of the variant that lies in `BUNDLED` itself."""
 
 
 class WeightsError(ValueError):
     """A weight file that cannot be used; the text says what was expected."""
+
+
+def to_half(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors with floating-point ones in half precision."""
+    return {name: value.half() if value.is_floating_point() else value for name, value in tensors.items()}
 
 
 def manifest_path(path: Path) -> Path:
@@ -33,7 +41,9 @@ def manifest_path(path: Path) -> Path:
 
 def save_weights(model: CLDyN, path: Path | str, record: Mapping[str, Any] | None = None) -> None:
     """Write a CLDyN to `path` (.safetensors) and its manifest beside it. `record`: how it was trained, free JSON."""
-    write_tensors(path, model.state_dict(), kind=_KIND, architecture=model.architecture.as_dict(), record=record or {})
+    write_tensors(
+        path, model.state_dict(), kind=CLDYN_KIND, architecture=model.architecture.as_dict(), record=record or {}
+    )
 
 
 def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
@@ -42,7 +52,7 @@ def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
 
     Raises FileNotFoundError, or WeightsError for a pickle, a truncated or altered file, or one of another architecture.
     """
-    tensors, manifest = read_tensors(path, kind=_KIND)
+    tensors, manifest = read_tensors(path, kind=CLDYN_KIND)
     architecture = _architecture(path, manifest["architecture"])
     if model is not None and model.architecture != architecture:
         raise WeightsError(
@@ -119,7 +129,7 @@ def read_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str
     if digest != manifest["sha256"]:
         raise WeightsError(
             f"{path}: truncated or altered: its sha256 is {digest[:12]}..., "
-            f"the manifest says {manifest['sha256'][:12]}..."
+            f"the manifest says {manifest['sha256'][:12]}... Remedy: copy the file and its manifest again"
         )
     try:
         return parse_safetensors(content), manifest
@@ -144,7 +154,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest beside a weight file; WeightsError when it is missing, unreadable or of another format."""
     beside = manifest_path(path)
     if not beside.is_file():
-        raise WeightsError(f"{path}: its manifest {beside.name} is missing; both files travel together")
+        raise WeightsError(f"{path}: its manifest {beside.name} is missing. Remedy: copy it beside the file")
     try:
         manifest = json.loads(beside.read_text())
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
@@ -157,17 +167,58 @@ def read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
+def variants() -> dict[str, Path]:
+    """Folders of the weights that come with the package, by the variant's name; "default" first."""
+    named = sorted({path.parent for path in BUNDLED.glob("*/*.safetensors")})
+    return {DEFAULT: BUNDLED} | {folder.name: folder for folder in named if folder.name != DEFAULT}
+
+
+def variant_of(path: Path) -> str:
+    """The variant that a file belongs to; "" for a file that does not come with the package."""
+    folder = path.resolve().parent
+    return next((name for name, each in variants().items() if each.resolve() == folder), "")
+
+
+def bundled_files() -> list[Path]:
+    """All weight files that come with the package, those of "default" first."""
+    return [path for folder in variants().values() for path in sorted(folder.glob("*.safetensors"))]
+
+
 def resolve_weights(name: str, bundled_name: str) -> Path:
-    """Turn "default" into the bundled file; anything else is a path to a .safetensors file."""
-    return BUNDLED / f"{bundled_name}.safetensors" if name == "default" else Path(name).expanduser()
+    """Turn the name of a variant ("default", ...) into its file `bundled_name`; anything else is a path, returned
+    whether it is there or not.
+
+    Raises WeightsError for a variant without that file, and for a name that is neither a variant nor ends in
+    .safetensors.
+    """
+    if name in variants():
+        return _in_variant(name, bundled_name)
+    path = Path(name).expanduser()
+    if path.suffix != ".safetensors":
+        raise WeightsError(
+            f"{name}: no such weight file: it does not end in .safetensors, and no weights of that name come with the "
+            f"package. Remedy: one of {', '.join(variants())}; `cldyn weights import` converts a reference checkpoint"
+        )
+    return path
+
+
+def _in_variant(variant: str, name: str) -> Path:
+    files = {folder: {path.stem: path for path in each.glob("*.safetensors")} for folder, each in variants().items()}
+    if name not in files[variant]:
+        others = [other for other, held in files.items() if name in held]
+        raise WeightsError(
+            f"the weights {variant!r} hold no {name}, they hold {', '.join(sorted(files[variant])) or 'nothing'}. "
+            f"Remedy: {', '.join([*others, 'a path ending in .safetensors'])}"
+        )
+    return files[variant][name]
 
 
 def _refuse_pickle(path: Path, content: bytes) -> None:
     is_pickle = content[:1] == b"\x80" and content[8:9] != b"{"  # a safetensors header begins after its 8-byte length
     if is_pickle or content[:4] == b"PK\x03\x04" or path.suffix in {".pt", ".pth", ".pkl", ".bin"}:
         raise WeightsError(
-            f"{path}: a pickle (.pt/.pth) can run code and is not loaded; expected .safetensors with its manifest "
-            "(`cldyn weights import` converts a reference checkpoint)"
+            f"{path}: a pickle (.pt/.pth) can run code and is not loaded; expected .safetensors with its manifest. "
+            "Remedy: `cldyn weights import` converts a reference checkpoint"
         )
 
 

@@ -70,7 +70,7 @@ def add_export_command(commands: Any) -> None:
     parser = commands.add_parser("export", help="the fusion network for ONNX Runtime, TensorRT or OpenVINO")
     parser.add_argument("--format", choices=sorted(_SUFFIXES), required=True)
     parser.add_argument("-o", "--out", type=Path, required=True, help="the .onnx, or the .xml, to write")
-    parser.add_argument("--weights", default="default", help="a .safetensors file (default: the bundled weights)")
+    parser.add_argument("--weights", default="default", help="default, paper (bundled ones) or a .safetensors file")
     known = (Precision.FP32, Precision.INT8)
     parser.add_argument("--precision", type=Precision, choices=known, default=Precision.FP32, metavar="fp32|int8")
     parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="pairs that int8 is calibrated with")

@@ -1,4 +1,4 @@
-"""Tensor names of the published reference checkpoints, and the way from them to ours (and back)."""
+"""The published reference checkpoints: how to read them, their tensor names, and the way from them to ours."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from cldyn_core.a2si import PROTOTYPE_LENGTH
-from cldyn_core.checkpoint import WeightsError
+from cldyn_core.checkpoint import WeightsError, load_into
 from cldyn_core.model import Architecture, CLDyN
+from cldyn_core.tasks.saliency import SaliencyNetwork
 
 # (our name, reference name); `#` stands for a block number. Prefixes: the rest of the name is the same on both sides.
 _PREFIXES: tuple[tuple[str, str], ...] = (
@@ -99,23 +100,46 @@ def read_reference(fusion: Path, compensation: Path | None = None) -> dict[str, 
     """Read the reference's own files into the flat names that `CLDyN.from_reference` takes.
 
     `fusion` holds {'net': state dict of the VFN}; `compensation` holds {'rsc_ir', 'rsc_vi', 'bvb', ...}, or
-    everything is in
-    one file. Loads tensors only (weights_only): a file that needs more of pickle is refused with a WeightsError.
+    everything is in one file. Loads tensors only (weights_only): a file that needs more of pickle is refused with a
+    WeightsError.
     """
-    content = _load_tensors_only(fusion)
+    content, files = _load_tensors_only(fusion), str(fusion)
     if compensation is not None:
-        content = {**content, **_load_tensors_only(compensation)}
+        content, files = {**content, **_load_tensors_only(compensation)}, f"{fusion}, {compensation}"
     flat: dict[str, Tensor] = {}
     for part, prefix in (("net", "vfn"), ("rsc_ir", "rsc_ir"), ("rsc_vi", "rsc_vi")):
         if not isinstance(content.get(part), Mapping):
             raise WeightsError(
-                f"{fusion}: no entry {part!r}; the reference layout has 'net', 'rsc_ir', 'rsc_vi' and 'bvb'"
+                f"{files}: no entry {part!r}; the reference layout has 'net', 'rsc_ir', 'rsc_vi' and 'bvb'. "
+                "Remedy: if they are in two files, give both"
             )
-        flat.update({f"{prefix}.{str(k).removeprefix('module.')}": v for k, v in content[part].items()})
+        flat.update({f"{prefix}.{name}": value for name, value in _state_dict(content[part], files).items()})
     if not isinstance(content.get("bvb"), Tensor):
-        raise WeightsError(f"{fusion}: no tensor 'bvb' (the basis vector bank)")
+        raise WeightsError(f"{files}: no tensor 'bvb' (the basis vector bank)")
     flat["bvb"] = content["bvb"]
     return flat
+
+
+def read_reference_saliency(path: Path) -> SaliencyNetwork:
+    """Read a CTDNet-18 of the reference: a state dict, plain or as the entry 'net', 'model' or 'state_dict'.
+
+    In evaluation mode. Raises WeightsError as `read_reference` does, and for tensors that are missing, left over or of
+    another shape.
+    """
+    content: Mapping[str, Any] = _load_tensors_only(path)
+    content = next((content[e] for e in ("net", "model", "state_dict") if isinstance(content.get(e), Mapping)), content)
+    network = SaliencyNetwork("ctdnet18")
+    load_into(network.module, _state_dict(content, path), path)
+    network.module.eval()
+    return network
+
+
+def _state_dict(content: Mapping[str, Any], where: object) -> dict[str, Tensor]:
+    """By name, without the prefix of a network that was trained in parallel."""
+    others = [name for name, value in content.items() if not isinstance(value, Tensor)]
+    if others:
+        raise WeightsError(f"{where}: expected tensors alone in a state dict, not {others[:3]}")
+    return {str(name).removeprefix("module."): value for name, value in content.items()}
 
 
 def _load_tensors_only(path: Path) -> dict[str, Any]:
@@ -133,9 +157,9 @@ def _load_tensors_only(path: Path) -> dict[str, Any]:
 
 
 def _infer_architecture(tensors: Mapping[str, Tensor]) -> Architecture:
-    blocks = [int(m[1]) for m in (re.match(r"vfn\.ir_feb\.e(\d+)\.", k) for k in tensors) if m]
+    blocks = {m[1] for m in (re.match(r"vfn\.ir_feb\.e(\d+)\.", k) for k in tensors) if m}
     if not blocks:
         raise WeightsError("no VFN encoder blocks (vfn.ir_feb.e0...) among the tensors: not the reference layout")
     last = tensors.get("rsc_ir.a2si0.a_task_img.3.weight")
     branches = last.shape[0] // PROTOTYPE_LENGTH if last is not None else Architecture().branches
-    return Architecture(encoder_blocks=max(blocks) + 1, branches=branches)
+    return Architecture(encoder_blocks=len(blocks), branches=branches)

@@ -183,7 +183,7 @@ class EngineSettings:
     """Fixed once the engine is built, as is the precision. One that cannot run here gives way, with a warning."""
     precision: Precision = Precision.AUTO
     weights: str = "default"
-    """"default" (the bundled ones) or path of a .safetensors file. Fixed once the engine is built."""
+    """"default", "paper" (bundled ones) or path of a .safetensors file. Fixed once the engine is built."""
     device: str = "auto"
     """One of "auto" (CUDA if there is one), "cpu", "cuda", "cuda:1". Fixed once the engine is built."""
     thermal_range: str = "auto"

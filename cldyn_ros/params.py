@@ -50,7 +50,7 @@ class NodeParams:
         high=1000,
     )
     weights: str = param(
-        "default", "weights", "Fusion weights: default (bundled) or path of a .safetensors file.", fixed=True
+        "default", "weights", "Fusion weights: default, paper (bundled) or path of a .safetensors file.", fixed=True
     )
     device: str = param(
         "auto", "device", "Where the networks run: auto (CUDA if there is one), cpu, cuda, cuda:1 ...", fixed=True
@@ -164,13 +164,13 @@ class NodeParams:
     segmentation_weights: str = param(
         "default",
         "segmentation.weights",
-        "Segmentation weights: default (bundled, if any) or path of a weights file.",
+        "Segmentation weights: default (bundled) or path of a weights file.",
         fixed=True,
     )
     saliency_weights: str = param(
         "default",
         "saliency.weights",
-        "Saliency weights: default (bundled, if any) or path of a weights file.",
+        "Saliency weights: default (bundled) or path of a weights file.",
         fixed=True,
     )
 

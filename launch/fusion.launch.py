@@ -38,7 +38,7 @@ def arguments() -> list[DeclareLaunchArgument]:
         declare("params_file", default_value=str(DEFAULT_PARAMS), description="YAML file of parameters"),
         declare("device", default_value="", description=f"auto, cpu, cuda, cuda:1 ...{EMPTY}"),
         declare("weights", default_value="",
-                description=f"fusion weights: default (bundled) or path of a .safetensors file{EMPTY}"),
+                description=f"fusion weights: default, paper (bundled) or path of a .safetensors file{EMPTY}"),
         declare("autostart", default_value="", choices=switch,
                 description=f"true: configure and activate at start; false: wait for ros2 lifecycle set{EMPTY}"),
         declare("use_sim_time", default_value="", choices=switch, description=f"take time from /clock{EMPTY}"),

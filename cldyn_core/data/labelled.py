@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cldyn_core.data.images import PairError
-from cldyn_core.data.labels import class_index, read_label_map, read_saliency, read_voc, read_yolo, voc_objects
+from cldyn_core.data.labels import (
+    BACKGROUND,
+    class_index,
+    read_label_map,
+    read_saliency,
+    read_voc,
+    read_yolo,
+    voc_objects,
+)
 from cldyn_core.data.pairs import (
     IMAGE_SUFFIXES,
     PairFolder,
@@ -22,7 +30,7 @@ from cldyn_core.data.pairs import (
     label_of,
     locate,
 )
-from cldyn_core.data.splits import SHARES, m3fd_parts, split_names
+from cldyn_core.data.splits import SHARES, held_out, m3fd_parts, split_names
 from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
 from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
@@ -93,6 +101,17 @@ class LabelledFolder:
     def __len__(self) -> int:
         return len(self.items)
 
+    def held_out(self, share: float, scene_gap: int = 0) -> list[int]:
+        """Indices of the pairs that a training holds out, see `splits.held_out`.
+
+        Scenes are found and held out among all pairs of the folder, labelled or not, so that no scene that one task
+        holds out teaches another.
+        """
+        if not scene_gap:
+            return held_out([self.pairs.entries[item.index].name for item in self.items], share)
+        judged = set(held_out([entry.name for entry in self.pairs.entries], share, scene_gap))
+        return [index for index, item in enumerate(self.items) if item.index in judged]
+
     def load(self, index: int) -> LabelledPair:
         """Read one pair with its target; equal files give equal pixels. Raises PairError naming the bad file."""
         item = self.items[index]
@@ -118,7 +137,13 @@ class LabelledFolder:
 
 
 def open_labelled(
-    root: Path, task: Task, *, names: Sequence[str] | None = None, layout: str = "auto", split: str | None = None
+    root: Path,
+    task: Task,
+    *,
+    names: Sequence[str] | None = None,
+    layout: str = "auto",
+    split: str | None = None,
+    background: Sequence[str] = (),
 ) -> LabelledFolder:
     """Find the pairs of a folder that have labels of a task; all pairs, without a target, when the task is none.
 
@@ -131,6 +156,7 @@ def open_labelled(
         layout: as of `find_pairs`.
         split: "train", "val" or "test": the folder of that name, val else a part of train; M3FD's released scene-wise
             split; else the rule of `split_names`. None: all.
+        background: classes of label maps that count as background.
 
     Raises PairError, with the remedy, when there are no pairs, no labels of the task, or no class names.
     """
@@ -149,7 +175,12 @@ def open_labelled(
         _check_names(root, items, wanted)
     if not items:
         raise PairError(f"{root}: its {split} part is empty. Remedy: use more images, or split=None")
-    return LabelledFolder(task, wanted, pairs, tuple(items))
+    return LabelledFolder(task, wanted, pairs, tuple(_merged(item, background) for item in items))
+
+
+def _merged(item: _Item, background: Sequence[str]) -> _Item:
+    """The item with some of its classes called background."""
+    return replace(item, own=tuple(BACKGROUND if name in background else name for name in item.own))
 
 
 def _labelled(pairs: PairFolder, chosen: list[int], labels: dict[Path, _Labels]) -> list[_Item]:

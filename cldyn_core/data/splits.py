@@ -32,9 +32,35 @@ def split_names(names: Iterable[str]) -> dict[str, Part]:
     return train | dict.fromkeys(ordered[first:second], "val") | dict.fromkeys(ordered[second:], "test")
 
 
-def held_out_count(count: int, share: float) -> int:
-    """How many of `count` pairs a training holds out, the last ones: one run of names, since neighbors look alike."""
-    return max(1, round(count * share))
+def held_out(names: Sequence[str], share: float, scene_gap: int = 0) -> list[int]:
+    """Indices of the pairs that a training with split share holds out.
+
+    scene_gap: 0: the last ones in the given order, one run of names, since neighbors look alike. Above: names whose
+    last numbers differ by at most so much are one scene, and whole scenes are held out, evenly spread, so that every
+    part of a recording (day and night, say) is judged; none when all is one scene.
+    """
+    if not scene_gap:
+        return list(range(len(names) - max(1, round(len(names) * share)), len(names)))
+    scenes = _scenes(names, scene_gap)
+    held: list[int] = []
+    seen = 0
+    for scene in scenes:
+        seen += len(scene)
+        if len(held) + len(scene) / 2 <= share * seen:
+            held += scene
+    return sorted(held or (scenes[-1] if len(scenes) > 1 else []))
+
+
+def _scenes(names: Sequence[str], gap: int) -> list[list[int]]:
+    """Indices of the names of each scene, in natural order."""
+    ordered = sorted(range(len(names)), key=lambda i: natural_key(names[i]))
+    scenes: list[list[int]] = []
+    for before, index in zip([None, *ordered], ordered, strict=False):
+        if before is not None and _jump(names[before], names[index]) <= gap:
+            scenes[-1].append(index)
+        else:
+            scenes.append([index])
+    return scenes
 
 
 def m3fd_parts(names: Iterable[str]) -> dict[str, Part] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from cldyn_core import tasks
-from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights
+from cldyn_core.checkpoint import load_weights, resolve_weights
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import to_image
@@ -24,6 +24,7 @@ from cldyn_core.engine.prepare import homography_fault, prepare
 from cldyn_core.engine.selection import Selection, fastest_describer
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
+from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, FramePair, StepResult, Task
 
@@ -47,6 +48,7 @@ class FusionEngine:
         self._selection = Selection(fastest_describer(self._device))
         self._loop = Loop(self._executor, Planner(model, tables, self._selection), tables)
         self._networks: dict[tuple[Task, str], TaskNetwork] = {}
+        self._loaded: dict[str, str] = {}
         self._lock = threading.Lock()  # of what `step` reads
         self._stepping = threading.Lock()
         self._applying = threading.Lock()  # longer held: a network may be loaded under it
@@ -77,6 +79,7 @@ class FusionEngine:
         """What was loaded, for people."""
         return {
             "weights": self._weights,
+            **self._loaded,
             "device": str(self._device),
             "backend": self._backend,
             "plans": self._selection.describe(),
@@ -111,13 +114,18 @@ class FusionEngine:
             networks = self._networks
             if settings.task is not Task.NONE:
                 key = _network_key(settings)
-                network = networks.get(key) or tasks.create(settings.task, settings, self._device)
+                network = networks.get(key) or self._load(settings)
                 # One network a task: other weights replace it.
                 networks = {k: v for k, v in networks.items() if k[0] is not settings.task} | {key: network}
             with self._lock:
                 old, self._settings, self._networks = self._settings, settings, networks
                 if _thermal_key(old) != _thermal_key(settings):
                     self._thermal = _thermal_range(settings)
+
+    def _load(self, settings: EngineSettings) -> TaskNetwork:
+        network = tasks.create(settings.task, settings, self._device)
+        self._loaded[f"{settings.task.value} weights"] = describe_weights(tasks.weights_path(*_network_key(settings)))
+        return network
 
     @torch.inference_mode()
     def step(self, pair: FramePair) -> StepResult:
@@ -153,10 +161,12 @@ class FusionEngine:
 
 
 def load_model(weights: str, device: torch.device) -> tuple[CLDyN, str]:
-    """Load "default" or a .safetensors path: the network in evaluation mode, and a line that says what it is."""
+    """Load a variant ("default", "paper") or a .safetensors path: the network in evaluation mode, and a line that says
+    what it is.
+    """
     path = resolve_weights(weights, "cldyn")
     model = load_weights(path).to(device)
-    return model, f"{path.name} (sha256 {read_manifest(path)['sha256'][:12]})"
+    return model, describe_weights(path)
 
 
 def resolve_device(name: str) -> torch.device:

@@ -19,17 +19,23 @@ from cldyn_core.evaluate.options import (
     EfficiencyRun,
     EvalRun,
     FusionRun,
+    RobustnessRun,
+    SwitchRun,
     TaskRun,
 )
+from cldyn_core.evaluate.parts import TASKS
+from cldyn_core.evaluate.robustness import robustness
 from cldyn_core.evaluate.streaming import StreamRun, stream
+from cldyn_core.evaluate.switch import switch
 from cldyn_core.report import Report, write_report
 from cldyn_core.report.markdown import table_markdown
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
-    """Parse, evaluate, write the report, print its tables. `--method` may be given several times."""
+    """Parse, evaluate, write the report, print its tables. `--method` and `--set` may be given several times."""
     kind, evaluate = EVALUATIONS[name]
-    options = configure(kind, _gather(arguments, "method"), f"cldyn eval {name}", kind.__doc__ or "", "folders")
+    words = _gather(_gather(arguments, "method"), "set")
+    options = configure(kind, words, f"cldyn eval {name}", kind.__doc__ or "", "folders")
     report = evaluate(options)
     page = write_report(replace(report, command=shlex.join(["cldyn", "eval", name, *arguments])), Path(options.out))
     print("\n\n".join(table_markdown(one) for one in report.tables))
@@ -52,10 +58,12 @@ def _gather(arguments: Sequence[str], option: str) -> list[str]:
 
 EVALUATIONS: dict[str, tuple[type[EvalRun], Callable[[Any], Report]]] = {
     "fusion": (FusionRun, tables.fusion),
-    **{task.value: (TaskRun, partial(tables.downstream, task=task)) for task in tables.TASKS},
+    **{task.value: (TaskRun, partial(tables.downstream, task=task)) for task in TASKS},
     "cross-detector": (CrossDetectorRun, tables.cross_detector),
     "complex": (ComplexRun, tables.complex_scenes),
     "ablation": (AblationRun, tables.ablation),
+    "switch": (SwitchRun, switch),
+    "robustness": (RobustnessRun, robustness),
     "stream": (StreamRun, stream),
     "efficiency": (EfficiencyRun, tables.efficiency),
 }

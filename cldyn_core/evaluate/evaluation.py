@@ -13,7 +13,7 @@ from cldyn_core.data.images import PairError
 from cldyn_core.engine.engine import resolve_device
 from cldyn_core.environment import environment
 from cldyn_core.evaluate.comparisons import compare
-from cldyn_core.evaluate.methods import MethodSpec, parse_method
+from cldyn_core.evaluate.methods import NETWORKS, MethodSpec, parse_method
 from cldyn_core.evaluate.options import EvalRun
 from cldyn_core.evaluate.units import DataSpec, Measurer, Record, Unit
 from cldyn_core.evaluate.work import measure_all
@@ -37,15 +37,17 @@ class Evaluation:
         o = self.options
         part = None if o.split in ("all", "held_out") else o.split
         share = o.hold_out if o.split == "held_out" else 0.0
-        return DataSpec(tuple(o.folders), task, names, part, share, o.limit, o.longest)
+        return DataSpec(tuple(o.folders), task, names, part, share, o.scene_gap, o.limit, o.longest)
 
-    def methods(self, default: Sequence[str], task: Task) -> list[MethodSpec]:
-        """The options' methods; task: closes the loop where the name says none."""
+    def methods(self, default: Sequence[str], task: Task, streams: bool = False) -> list[MethodSpec]:
+        """The options' methods; task: closes the loop where the name says none. streams: they may hold plans."""
         words = [*(self.options.methods or default), *self.options.method]
         specs = [parse_method(word, task, self.options.fusion, self.options.task_weights) for word in words]
         names = [spec.name for spec in specs]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"method {sorted(twice)[0]!r} is there twice. Remedy: give each its own name")
+        if not streams and (held := [spec.name for spec in specs if spec.kind == "stream"]):
+            raise ValueError(f"{held[0]}: single pairs make no stream. Remedy: cldyn eval fusion with --flicker true")
         return specs
 
     def reference(self, specs: Sequence[MethodSpec]) -> str:
@@ -64,7 +66,7 @@ class Evaluation:
     def pictures(self, data: DataSpec, units: Sequence[Unit]) -> tuple[Comparison, ...]:
         """The options' number of pairs, evenly spread."""
         measurer = Measurer(data, units, self.device)
-        count = min(self.options.pictures, len(measurer))
+        count = min(self.options.pictures, len(measurer)) if units else 0
         return tuple(compare(measurer, units, (2 * i + 1) * len(measurer) // (2 * count)) for i in range(count))
 
     def facts(self, data: DataSpec, specs: Sequence[MethodSpec]) -> dict[str, str]:
@@ -79,7 +81,7 @@ class Evaluation:
         if data.longest:
             facts["size"] = f"longer side at most {data.longest} pixels"
         for spec in specs:
-            if spec.kind in ("vfn", "cldyn"):
+            if spec.kind in NETWORKS:
                 facts[f"weights of {spec.name}"] = _named(resolve_weights(spec.source, "cldyn"))
         if data.task is not Task.NONE:
             path = tasks.weights_path(data.task, self.options.task_weights[data.task])

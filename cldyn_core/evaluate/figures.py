@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import inf, isnan, nan
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,25 @@ class Figure:
     def drawn(self, rounds: int) -> NDArray[np.float64]:
         """Its resampled figures, drawn once; none without a statistic."""
         return np.zeros(0) if self.statistic is None else _resampled(self.statistic, self.count, rounds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combined(Figure):
+    """A figure of other figures of the same images, resampled together with them."""
+
+    function: Callable[..., Any]
+    """Of one number a part, and element by element of arrays."""
+    parts: tuple[Figure, ...]
+
+    def drawn(self, rounds: int) -> NDArray[np.float64]:
+        """The function of the parts' resampled figures."""
+        return np.asarray(self.function(*(part.drawn(rounds) for part in self.parts)), np.float64)
+
+
+def combined(function: Callable[..., Any], *parts: Figure) -> Figure:
+    """See Combined; the parts are of the same images."""
+    value = float(function(*(np.float64(part.value) for part in parts)))
+    return Combined(value=value, statistic=None, count=parts[0].count, function=function, parts=parts)
 
 
 _LARGE = ("qcv", "mse")  # in squared grey levels

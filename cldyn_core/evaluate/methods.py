@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +18,10 @@ from cldyn_core.data.pairs import IMAGE_SUFFIXES
 from cldyn_core.engine.colors import to_image
 from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.types import CompensationPlan, LabelledPair, Task, as_pair_batch
+from cldyn_core.types import CompensationPlan, EngineSettings, LabelledPair, LoopMode, Task, as_pair_batch
 
-NETWORKS = ("vfn", "cldyn")
-"""Methods of this project: without and with compensation."""
+NETWORKS = ("vfn", "cldyn", "stream")
+"""Methods of this project: without compensation, with it, with plans that are held over the frames of a sequence."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class MethodSpec:
     name: str
     """In the tables."""
     kind: str
-    """One of CLASSICAL, "vfn", "cldyn", or "folder": images that somebody else fused."""
+    """One of CLASSICAL, NETWORKS, or "folder": images that somebody else fused."""
     source: str = ""
     """Weights of the network, or the folder."""
     task: Task = Task.NONE
@@ -61,12 +61,13 @@ Method = Callable[[LabelledPair], Fused]
 
 
 def parse_method(text: str, task: Task, weights: str, task_weights: Mapping[Task, str]) -> MethodSpec:
-    """A method by name ("average", "vfn", "cldyn", "cldyn-detection"), or "name=folder", "name=weights.safetensors".
+    """A method by name ("average", "vfn", "cldyn", "cldyn-detection", "cldyn-detection-stream"), or "name=folder",
+    "name=weights.safetensors".
 
     task: the one for which "cldyn" and named weights close the loop. Raises ValueError that says what is wrong.
     """
     name, equals, source = text.partition("=")
-    base, _, suffix = name.partition("-")
+    base, _, suffix = name.removesuffix("-stream").partition("-")
     if equals:
         return _given(name, Path(source), task, task_weights)
     if name in CLASSICAL:
@@ -75,7 +76,8 @@ def parse_method(text: str, task: Task, weights: str, task_weights: Mapping[Task
         return MethodSpec(name, name, weights)
     if base == "cldyn" and suffix in {"", *(each.value for each in Task if each is not Task.NONE)}:
         closing = Task(suffix) if suffix else task
-        return _closed(name, weights, closing, task_weights)
+        closed = _closed(name, weights, closing, task_weights)
+        return replace(closed, kind="stream") if name.endswith("-stream") else closed
     known = ", ".join([*CLASSICAL, "vfn", "cldyn", "cldyn-detection", "..."])
     raise ValueError(f"unknown method {text!r}. Remedy: one of {known}; or name=folder, name=weights.safetensors")
 
@@ -95,6 +97,12 @@ def _closed(name: str, weights: str, task: Task, task_weights: Mapping[Task, str
     if task is Task.NONE:
         raise ValueError(f"method {name!r} needs a task to close the loop. Remedy: cldyn-detection, or --task")
     return MethodSpec(name, "cldyn", weights, task, task_weights.get(task, "default"))
+
+
+def stream_settings(spec: MethodSpec, device: str) -> EngineSettings:
+    """Of an engine that runs a method of kind "stream", with its default period."""
+    settings = tasks.with_weights(spec.task, spec.task_weights)
+    return replace(settings, task=spec.task, loop_mode=LoopMode.STREAM, weights=spec.source, device=device)
 
 
 class Methods:
@@ -119,7 +127,7 @@ class Methods:
         return self._networks[key]
 
     def build(self, spec: MethodSpec) -> Method:
-        """The method of a description."""
+        """The method of a description; not of a stream, which single pairs do not make."""
         if spec.kind in CLASSICAL:
             fusion = CLASSICAL[spec.kind]
             return lambda pair: Fused(fusion(pair.visible, pair.infrared))

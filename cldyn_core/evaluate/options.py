@@ -26,19 +26,21 @@ class EvalRun:
     part."""
     hold_out: float = 0.2
     """Share of every folder, with split held_out; as the training had it."""
+    scene_gap: int = 0
+    """With split held_out: as the training had it; 0: the last pairs of the folder."""
     limit: int = 0
     """At most so many pairs, evenly spread; 0: all."""
     longest: int = 0
     """Larger pairs are made smaller until their longer side has so many pixels; 0: as they are."""
     methods: list[str] = field(default_factory=list)
     """Instead of the table's own: visible, infrared, average, maximum, laplacian, vfn, cldyn, cldyn-TASK,
-    name=folder of fused images, name=weights.safetensors."""
+    name=folder of fused images, name=weights.safetensors; with flicker cldyn-TASK-stream."""
     method: list[str] = field(default_factory=list)
     """Beside the others, one each time: --method theirs=folder."""
     reference: str = ""
     """Method that the others are tested against; default: vfn if it is there, else the first."""
     fusion: str = "default"
-    """Weights of vfn and cldyn: default (the bundled ones) or path of a .safetensors file."""
+    """Weights of vfn and cldyn: default, paper (bundled ones) or path of a .safetensors file."""
     detection: str = "default"
     """Weights of the detection network: default or path of a .safetensors file."""
     segmentation: str = "default"
@@ -56,7 +58,7 @@ class EvalRun:
 
     def __post_init__(self) -> None:
         """Raises ValueError for a number that is out of its range."""
-        for name in ("limit", "longest", "pictures", "workers"):
+        for name in ("scene_gap", "limit", "longest", "pictures", "workers"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, not {getattr(self, name)}")
         if not 0 < self.hold_out < 1:
@@ -94,6 +96,8 @@ class TaskRun(EvalRun):
     """Fusion metrics beside the task's."""
     left_out: list[str] = field(default_factory=list)
     """Classes that the means do not count; published mIoU of FMB often leaves out background (doc/evaluation.md)."""
+    loss: bool = False
+    """Show the network's own loss on the images, too: a figure of few pairs moves in jumps."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +111,30 @@ class CrossDetectorRun(TaskRun):
 @dataclass(frozen=True, kw_only=True)
 class AblationRun(TaskRun):
     """`cldyn eval ablation`: several weights of CLDyN (--method name=FILE) on all tasks with labels and a network."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SwitchRun(EvalRun):
+    """`cldyn eval switch`: whether the task's own plan suits the task best; all tasks with labels and a network."""
+
+    left_out: list[str] = field(default_factory=list)
+    """Classes that the means do not count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessRun(EvalRun):
+    """`cldyn eval robustness`: what weights lose in worse conditions, compared with the first ones named.
+
+    The sets are the methods, and all weights are theirs: options of either do not matter here, nor pictures.
+    """
+
+    set: list[str]
+    """Weights, one set each time, the baseline first: --set NAME=FOLDER, with cldyn.safetensors and any of
+    detector.safetensors, segmenter.safetensors, saliency.safetensors; --set NAME=default: the bundled ones."""
+    degradations: list[str] = field(
+        default_factory=lambda: ["rain-heavy", "low-light", "thermal-noise", "fog-100m", "alpha0.4"]
+    )
+    """Conditions beside the pairs as they are; doc/evaluation.md lists them. With parameters: rain:rate=30."""
 
 
 @dataclass(frozen=True, kw_only=True)

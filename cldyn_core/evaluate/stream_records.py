@@ -17,9 +17,9 @@ from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.evaluate.judges import judge_of
 from cldyn_core.evaluate.methods import plan_choices
-from cldyn_core.evaluate.units import DataSpec, Record
+from cldyn_core.evaluate.units import DataSpec, Record, flicker
 from cldyn_core.metrics.fusion import luma8, score
-from cldyn_core.metrics.temporal import Luma, brightness_step, structure_step
+from cldyn_core.metrics.temporal import Luma
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, FramePair, LabelledPair, StepResult, as_batch
 
@@ -31,18 +31,18 @@ def measure_streams(
     data: DataSpec,
     settings: Mapping[str, EngineSettings],
     metrics: Sequence[str],
-    first: int,
-    network: TaskNetwork | None,
+    first: int = 0,
+    network: TaskNetwork | None = None,
 ) -> dict[str, list[Record]]:
     """Records by way, of all sequences in order.
 
-    settings: of each way, EXACT among them, which the others are compared with. first: only so many frames of each
+    settings: of each way; with EXACT among them the others are compared with it. first: only so many frames of each
     folder; 0: all. network: judges the images; None: nobody does. Raises RuntimeError where a task network fails.
     """
     from tqdm import tqdm
 
     records: dict[str, list[Record]] = {name: [] for name in settings}
-    for folder, frames in _sequences(data, first):
+    for folder, frames in _sequences(data, first) if settings else ():
         ways = {name: _Way(chosen) for name, chosen in settings.items()}  # nothing is remembered from another sequence
         sources: tuple[deque[Luma], deque[Luma]] = (deque(maxlen=3), deque(maxlen=3))
         for pair in tqdm(frames, desc=folder, unit="frame"):
@@ -50,7 +50,7 @@ def measure_streams(
             sources[1].append(luma8(pair.visible))
             results = {name: way.step(pair) for name, way in ways.items()}
             for name, result in results.items():
-                record = ways[name].record(result, results[EXACT], sources, metrics)
+                record = ways[name].record(result, results.get(EXACT), sources, metrics)
                 if network is not None:
                     record["task"] = _judged(network, result, pair, settings[name].device)
                 records[name].append(record)
@@ -72,16 +72,17 @@ class _Way:
         return result
 
     def record(
-        self, result: StepResult, exact: StepResult, sources: Sequence[Sequence[Luma]], metrics: Sequence[str]
+        self, result: StepResult, exact: StepResult | None, sources: Sequence[Sequence[Luma]], metrics: Sequence[str]
     ) -> Record:
         """Of one frame. sources: the last infrared and visible luma images, this frame's last."""
         luma = luma8(result.fused)
         self._fused.append(luma)
         return {
-            **likeness(result, exact),
+            **(likeness(result, exact) if exact else {}),
+            "plan": plan_choices(result.plan),
             "planned": nan if result.plan is None else float(result.plan_age == 0),
             "fusion": score(sources[0][-1], sources[1][-1], luma, metrics) if metrics else {},
-            "flicker": _flicker(*sources, self._fused),
+            "flicker": flicker(*map(list, (*sources, self._fused))),
         }
 
 
@@ -117,14 +118,6 @@ def likeness(result: StepResult, exact: StepResult) -> dict[str, float]:
     same = [sorted(ours[i : i + size]) == sorted(theirs[i : i + size]) for i in blocks]
     agreement = float(np.mean([a == b for a, b in zip(ours, theirs, strict=True)])) if theirs else nan
     return {"error": error, "agreement": agreement, "sets": float(np.mean(same)) if same else nan}
-
-
-def _flicker(*images: Sequence[Luma]) -> tuple[float, float]:
-    """Of brightness and structure, of the steps that end with the last frame; nan at the beginning."""
-    infrared, visible, fused = (list(frames) for frames in images)
-    brightness = brightness_step(infrared, visible, fused) if len(fused) == 3 else nan
-    structure = structure_step(infrared[-2:], visible[-2:], fused[-2:]) if len(fused) > 1 else nan
-    return brightness, structure
 
 
 def _judged(network: TaskNetwork, result: StepResult, pair: LabelledPair, device: str) -> Record:

@@ -17,8 +17,8 @@ from cldyn_core.evaluate.figures import Figure, Figures, fusion_columns, make_ta
 from cldyn_core.evaluate.judges import judge_of
 from cldyn_core.evaluate.methods import Methods
 from cldyn_core.evaluate.options import Closing, EvalRun
+from cldyn_core.evaluate.parts import FLICKER, flicker_figures, fusion_figures, metric_names
 from cldyn_core.evaluate.stream_records import EXACT, measure_streams
-from cldyn_core.evaluate.tables import FLICKER, metric_names
 from cldyn_core.evaluate.units import DataSpec, Record
 from cldyn_core.metrics.fusion import PAPER_FIVE
 from cldyn_core.report import Column, Report, Table
@@ -126,12 +126,11 @@ def _data(evaluation: Evaluation, task: Task) -> tuple[DataSpec, list[str]]:
 def _figures(records: Sequence[Record], metrics: Sequence[str]) -> Figures:
     errors = [record["error"] for record in records]
     psnr = {"psnr": float(np.mean(errors)), "least_psnr": max(errors)}
-    flicker = zip(FLICKER, zip(*(record["flicker"] for record in records), strict=True), strict=True)
     return {
         **{key: mean_figure([record[key] for record in records]) for key in ("agreement", "sets", "planned")},
         **{key: Figure(_decibels(error), None, len(records)) for key, error in psnr.items()},
-        **{column.key: mean_figure(values) for column, values in flicker},
-        **{name: mean_figure([record["fusion"][name] for record in records]) for name in metrics},
+        **flicker_figures(records),
+        **fusion_figures(records, metrics),
     }
 
 

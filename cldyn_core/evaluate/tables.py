@@ -10,35 +10,42 @@ from pathlib import Path
 
 import numpy as np
 
-from cldyn_core import tasks
 from cldyn_core.data.degrade import DEGRADATIONS
-from cldyn_core.data.labelled import NoLabelsError
 from cldyn_core.engine.engine import resolve_device
 from cldyn_core.evaluate.efficiency import efficiency_table
 from cldyn_core.evaluate.evaluation import Evaluation, by_name, network_names
-from cldyn_core.evaluate.figures import Figures, fusion_columns, make_table, mean_figure
+from cldyn_core.evaluate.figures import Figure, fusion_columns, make_table
 from cldyn_core.evaluate.judges import judge_of
+from cldyn_core.evaluate.methods import stream_settings
 from cldyn_core.evaluate.options import (
     AblationRun,
     ComplexRun,
     CrossDetectorRun,
     EfficiencyRun,
-    EvalRun,
     FusionRun,
     TaskRun,
 )
+from cldyn_core.evaluate.parts import (
+    FLICKER,
+    LOSS,
+    TASKS,
+    condition_table,
+    each_task,
+    flicker_figures,
+    fusion_figures,
+    merged_facts,
+    metric_names,
+    missing,
+    side_by_side,
+    task_figures,
+)
 from cldyn_core.evaluate.plans import plan_histograms
+from cldyn_core.evaluate.stream_records import measure_streams
 from cldyn_core.evaluate.units import Measurer, Record, Unit
-from cldyn_core.metrics.fusion import FUSION_METRICS, find_metric
 from cldyn_core.report import Column, Curve, Report, Row, Table, Value
 from cldyn_core.types import LabelledPair, Task
 
 CLASSICAL = ["average", "maximum", "laplacian"]
-FLICKER = (
-    Column("flicker_brightness", "Flicker, brightness", False, 3, "grey levels that no source explains"),
-    Column("flicker_structure", "Flicker, structure", False, 3, "grey levels along the motion that no source explains"),
-)
-TASKS = (Task.DETECTION, Task.SEGMENTATION, Task.SALIENCY)
 EVERYTHING = ["visible", "infrared", *CLASSICAL, "vfn", "cldyn"]
 
 
@@ -48,15 +55,22 @@ def fusion(options: FusionRun) -> Report:
     if options.flicker and options.limit:
         raise ValueError("flicker needs every frame. Remedy: leave out limit")
     task = Task(options.task)
-    able = [f"cldyn-{each.value}" for each in Task if each is not Task.NONE and not _missing(options, each)]
-    specs = evaluation.methods([*CLASSICAL, "vfn", *(["cldyn"] if task is not Task.NONE else able)], task)
+    able = [f"cldyn-{each.value}" for each in TASKS if not missing(options, each)]
+    default = [*CLASSICAL, "vfn", *(["cldyn"] if task is not Task.NONE else able)]
+    specs = evaluation.methods(default, task, streams=options.flicker)
     metrics = metric_names(options.metrics)
     data = evaluation.data(Task.NONE)
-    units = [Unit(spec, metrics=metrics, flicker=options.flicker) for spec in specs]
-    rows = by_name(specs, evaluation.measure(data, units))
-    figures = {name: _fusion_figures(records, metrics) for name, records in rows.items()}
-    if options.flicker:
-        figures = {name: {**row, **_flicker_figures(rows[name])} for name, row in figures.items()}
+    units = [Unit(spec, metrics=metrics, flicker=options.flicker) for spec in specs if spec.kind != "stream"]
+    streams = {spec.name: stream_settings(spec, evaluation.device) for spec in specs if spec.kind == "stream"}
+    measured = {
+        **by_name([unit.method for unit in units], evaluation.measure(data, units)),
+        **measure_streams(data, streams, metrics),
+    }
+    rows = {spec.name: measured[spec.name] for spec in specs}
+    figures = {
+        name: {**fusion_figures(records, metrics), **(flicker_figures(records) if options.flicker else {})}
+        for name, records in rows.items()
+    }
     caption = "On 8-bit luma. Brackets: 95 % bootstrap interval of the mean over the pairs."
     made = make_table(
         "fusion",
@@ -85,14 +99,14 @@ def downstream(options: TaskRun, task: Task) -> Report:
         raise ValueError(f"left_out: {unknown[0]!r} is no class. Remedy: some of {', '.join(data.names) or 'none'}")
     metrics = metric_names(options.metrics)
     weights = options.task_weights[task]
-    units = [Unit(spec, metrics=metrics, judge=task, judge_weights=weights) for spec in specs]
+    units = [Unit(spec, metrics=metrics, judge=task, judge_weights=weights, loss=options.loss) for spec in specs]
     rows = by_name(specs, evaluation.measure(data, units))
     title = task.value.capitalize()
     figures = {
-        name: {**_task_figures(records, task, data.names, options.left_out), **_fusion_figures(records, metrics)}
+        name: {**task_figures(records, task, data.names, options.left_out), **fusion_figures(records, metrics)}
         for name, records in rows.items()
     }
-    columns = [*judge_of(task).columns, *fusion_columns(metrics)]
+    columns = [*judge_of(task).columns, *([LOSS] if options.loss else []), *fusion_columns(metrics)]
     made = [
         make_table(task.value, title, columns, figures, reference=evaluation.reference(specs), rounds=options.rounds)
     ]
@@ -128,30 +142,19 @@ def cross_detector(options: CrossDetectorRun) -> Report:
 
 def ablation(options: AblationRun) -> Report:
     """Methods by the figures of every task that the folders have labels for and that has a network."""
-    reports: dict[Task, Report] = {}
-    faults = []
-    for task in TASKS:
-        try:
-            known = network_names(task, options.task_weights[task])
-            left_out = [name for name in options.left_out if name in known]
-            run = replace(options, methods=options.methods or ["vfn", "cldyn"], left_out=left_out)
-            reports[task] = downstream(run, task)
-        except NoLabelsError as fault:
-            faults.append(str(fault))
-        except ValueError as fault:
-            if not _missing(options, task):
-                raise
-            faults.append(str(fault))
-    if not reports:
-        raise ValueError("nothing to compare on. " + "; ".join(faults))
-    tables = [report.tables[0] for report in reports.values()]
-    first = next(iter(reports.values()))
+
+    def judged(run: AblationRun, task: Task) -> Report:
+        known = network_names(task, run.task_weights[task])
+        left_out = [name for name in run.left_out if name in known]
+        return downstream(replace(run, methods=run.methods or ["vfn", "cldyn"], left_out=left_out), task)
+
+    reports, notes = each_task(options, judged)
     return Report(
         "Ablation",
-        facts=first.facts,
-        tables=(_side_by_side("ablation", "Ablation", tables),),
+        facts=merged_facts(reports),
+        tables=(side_by_side("ablation", "Ablation", [report.tables[0] for report in reports.values()]),),
         comparisons=tuple(picture for report in reports.values() for picture in report.comparisons),
-        notes=tuple(faults),
+        notes=notes,
     )
 
 
@@ -169,20 +172,21 @@ def complex_scenes(options: ComplexRun) -> Report:
         column = judge_of(task).columns[0]
     units = [unit(spec, condition) for condition in conditions for spec in specs]
     records = evaluation.measure(data, units)
-    parts = []
-    for i, condition in enumerate(conditions):
-        rows = by_name(specs, records[i * len(specs) : (i + 1) * len(specs)])
-        figures = {
-            name: _fusion_figures(row, ["qabf"]) if task is Task.NONE else _task_figures(row, task, data.names)
-            for name, row in rows.items()
-        }
-        figures = {name: {f"c{i}": row[column.key]} for name, row in figures.items()}
-        explanation = "" if i else column.explanation
-        titled = replace(column, key=f"c{i}", title=condition or "as they are", explanation=explanation)
-        parts.append(
-            make_table("part", "", [titled], figures, reference=evaluation.reference(specs), rounds=options.rounds)
-        )
-    whole = _side_by_side("complex", f"Complex scenes: {column.title}", parts, prefixed=False)
+
+    def headline(of_unit: Sequence[Record]) -> Figure:
+        none = task is Task.NONE
+        figures = fusion_figures(of_unit, ["qabf"]) if none else task_figures(of_unit, task, data.names)
+        return figures[column.key]
+
+    whole = condition_table(
+        "complex",
+        column,
+        conditions,
+        {spec.name: [headline(one) for one in records[i :: len(specs)]] for i, spec in enumerate(specs)},
+        title=f"Complex scenes: {column.title}",
+        reference=evaluation.reference(specs),
+        rounds=options.rounds,
+    )
     return Report(
         "Complex scenes",
         facts=evaluation.facts(data, specs),
@@ -207,25 +211,6 @@ def efficiency(options: EfficiencyRun) -> Report:
     return Report("Efficiency", facts=evaluation.facts(data, specs), tables=(made,))
 
 
-def metric_names(wanted: Sequence[str]) -> tuple[str, ...]:
-    """Names of fusion metrics without aliases; "all" is every one but fmi. Raises ValueError for an unknown one."""
-    most = [name for name in FUSION_METRICS if name != "fmi"]
-    names = [each for name in wanted for each in (most if name == "all" else [find_metric(name).name])]
-    return tuple(dict.fromkeys(names))
-
-
-def _fusion_figures(records: Sequence[Record], metrics: Sequence[str]) -> Figures:
-    return {name: mean_figure([record["fusion"][name] for record in records]) for name in metrics}
-
-
-def _flicker_figures(records: Sequence[Record]) -> Figures:
-    return {column.key: mean_figure([record["flicker"][column.key] for record in records]) for column in FLICKER}
-
-
-def _task_figures(records: Sequence[Record], task: Task, names: Sequence[str], left_out: Sequence[str] = ()) -> Figures:
-    return judge_of(task).figures([record["task"] for record in records], names, left_out)
-
-
 def _task_curves(rows: Mapping[str, Sequence[Record]], task: Task, names: Sequence[str]) -> tuple[Curve, ...]:
     judge = judge_of(task)
     if not judge.curve[0]:
@@ -244,20 +229,6 @@ def _class_table(rows: Mapping[str, Sequence[Record]], task: Task, names: Sequen
     return Table(f"{task.value}-classes", f"{judge.of_class} of each class", columns, tuple(made))
 
 
-def _side_by_side(key: str, title: str, tables: Sequence[Table], prefixed: bool = True) -> Table:
-    """One table with the columns of all; the rows are the first one's."""
-    columns = []
-    values: dict[str, dict[str, Value]] = {row.name: {} for row in tables[0].rows}
-    for one in tables:
-        for column in one.columns:
-            name = f"{one.key}.{column.key}" if prefixed else column.key
-            columns.append(replace(column, key=name))
-            for row in one.rows:
-                values[row.name][name] = one.value(row, column)
-    rows = tuple(Row(name, cells) for name, cells in values.items())
-    return replace(tables[0], key=key, title=title, columns=tuple(columns), rows=rows)
-
-
 def _curves(whole: Table, conditions: Sequence[str], title: str) -> tuple[Curve, ...]:
     """The figure over the intensity, where several intensities were asked for."""
     points = {f"c{i}": float(name[5:]) for i, name in enumerate(conditions) if re.fullmatch(r"alpha[\d.]+", name)}
@@ -266,8 +237,3 @@ def _curves(whole: Table, conditions: Sequence[str], title: str) -> tuple[Curve,
     points["c0"] = 1.0
     series = {row.name: sorted((alpha, row.values[key].value) for key, alpha in points.items()) for row in whole.rows}
     return (Curve("Dimmed images", "intensity alpha", title, series),)
-
-
-def _missing(options: EvalRun, task: Task) -> str:
-    """Why a task has no network here; "" when it has one."""
-    return tasks.explain(task, tasks.with_weights(task, options.task_weights[task]))

@@ -61,7 +61,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
         "--period", type=_count, default=_DEFAULT.loop_period, metavar="N",
         help=f"frames for which stream mode keeps a plan (default {_DEFAULT.loop_period})",
     )  # fmt: skip
-    parser.add_argument("--weights", default="default", help="a .safetensors file (default: the bundled weights)")
+    parser.add_argument("--weights", default="default", help="default, paper (bundled ones) or a .safetensors file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
     parser.add_argument(
         "--homography", type=float, nargs=9, default=(), metavar="H", help="infrared to visible pixels, row-major"

@@ -9,7 +9,15 @@ from typing import Any
 
 import torch
 
-from cldyn_core.checkpoint import WeightsError, load_into, read_manifest, read_tensors, resolve_weights, write_tensors
+from cldyn_core.checkpoint import (
+    WeightsError,
+    load_into,
+    read_manifest,
+    read_tensors,
+    resolve_weights,
+    to_half,
+    write_tensors,
+)
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, Task
 
@@ -48,17 +56,23 @@ def explain(task: Task, settings: EngineSettings | None = None) -> str:
     if task is Task.NONE:
         return ""
     settings = settings or EngineSettings()
-    path = weights_path(task, weights_setting(task, settings))
-    if weights_setting(task, settings) == "default" and not path.is_file():
-        field = _WEIGHTS[task][0]
-        return (
-            f"no weights for the task {task.value!r} come with this version: give a .safetensors file of yours as "
-            f"{field} (node parameter {field.replace('_', '.')})"
-        )
     try:
-        return _class_of(path, read_manifest(path), task).missing()
+        path = weights_path(task, weights_setting(task, settings))
+    except WeightsError as error:
+        field = _WEIGHTS[task][0]
+        return f"no weights for the task {task.value!r} ({field}, node parameter {field.replace('_', '.')}): {error}"
+    try:
+        return missing(path, task)
     except WeightsError:
         return ""
+
+
+def missing(path: Path, task: Task | None = None) -> str:
+    """Why the network of a weight file cannot be built on this machine, with the remedy; "" when it can.
+
+    Reads the manifest alone. Raises WeightsError for one that cannot be used, or is of another task (None: any).
+    """
+    return _class_of(path, read_manifest(path), task).missing()
 
 
 def available_tasks(settings: EngineSettings | None = None) -> tuple[Task, ...]:
@@ -96,9 +110,9 @@ def task_of(model: str) -> Task:
 def save_network(network: TaskNetwork, path: Path | str, record: Mapping[str, Any], half: bool = False) -> None:
     """Write the weights and their manifest. half: in half precision, half as large."""
     tensors = network.module.state_dict()
-    if half:
-        tensors = {k: v.half() if v.is_floating_point() else v for k, v in tensors.items()}
-    write_tensors(path, tensors, kind=network.kind, architecture=network.architecture, record=record)
+    write_tensors(
+        path, to_half(tensors) if half else tensors, kind=network.kind, architecture=network.architecture, record=record
+    )
 
 
 def load_network(path: Path | str, device: torch.device, task: Task | None = None) -> TaskNetwork:
@@ -123,7 +137,7 @@ def load_network(path: Path | str, device: torch.device, task: Task | None = Non
 
 
 def weights_path(task: Task, weights: str) -> Path:
-    """The file of a task's weights: of "default" the bundled one."""
+    """The file of a task's weights by its path or the name of a variant; raises as `resolve_weights` does."""
     return resolve_weights(weights, _WEIGHTS[task][1])
 
 
@@ -157,6 +171,7 @@ __all__ = [
     "create",
     "explain",
     "load_network",
+    "missing",
     "save_network",
     "task_of",
     "weights_path",

@@ -81,7 +81,11 @@ class ClosedLoop(SeveralTasksTraining):
     def measure(self) -> None:
         """Judge the held-out pairs without compensation."""
         for task, pairs in self.held_out.items():
-            (loss,) = self.held_out_means(pairs, lambda pair, task=task: [float(self._observe(task, [pair])[1])])  # type: ignore[misc]
+
+            def judge(pair: LabelledPair, task: Task = task) -> Sequence[float]:
+                return [float(self._observe(task, [self.degraded(pair)])[1])]
+
+            (loss,) = self.held_out_means(pairs, judge)
             if not 0 < loss < math.inf:
                 raise FloatingPointError(f"{task.value}: the loss without compensation is {loss}")
             self.baseline[task] = loss
@@ -91,7 +95,7 @@ class ClosedLoop(SeveralTasksTraining):
         self.train_mode(True)
         rows, figures = [], {}
         for index, (task, network) in enumerate(self.networks.items()):
-            pairs = self.draws[task].batch(step)
+            pairs = self.draws[task].degraded(self.draws[task].batch(step), step)
             begun, before, feature, targets = self._observe(task, pairs)
             noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
             noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device)
@@ -112,7 +116,7 @@ class ClosedLoop(SeveralTasksTraining):
         for task, network in self.networks.items():
 
             def judge(pair: LabelledPair, task: Task = task, network: TaskNetwork = network) -> Sequence[float]:
-                begun, _, feature, targets = self._observe(task, [pair])
+                begun, _, feature, targets = self._observe(task, [self.degraded(pair)])
                 with self.autocast():
                     image = self._running.compensate(begun, feature).rgb.clamp(0.0, 1.0)
                     return [float(network.losses(image.float(), targets))]

@@ -38,9 +38,16 @@ class Draws:
         ahead, self._next = self._next, (step + 1, self._worker.submit(self._draw, step + 1))
         return ahead[1].result() if ahead and ahead[0] == step else self._draw(step)
 
+    def degraded(self, pairs: Pairs, step: int) -> list[LabelledPair]:
+        """The pairs of a step as the networks see them: some made worse, if the recipe wants it."""
+        return [self._recipe.worsened(pair, self._rng(step, place, 3)) for place, pair in enumerate(pairs)]
+
     def generator(self, step: int, place: int) -> np.random.Generator:
         """Another stream of random numbers, for what is drawn later for a pair of a step; place: in this part."""
-        return np.random.default_rng((self._recipe.seed, self._stream, step, self._places[place], 2))
+        return self._rng(step, place, 2)
+
+    def _rng(self, step: int, place: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._recipe.seed, self._stream, step, self._places[place], purpose))
 
     def _draw(self, step: int) -> list[LabelledPair]:
         drawn = []

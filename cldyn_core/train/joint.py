@@ -71,7 +71,7 @@ class Joint(SeveralTasksTraining):
         rows: list[Tensor] = []
         figures: dict[str, float] = {}
         for task, network in self.networks.items():
-            pairs = self.draws[task].batch(step)
+            pairs = self.draws[task].degraded(self.draws[task].batch(step), step)
             visible, infrared = as_pair_batch(pairs, self.processes.device)
             begun = self.model.begin(visible, infrared)
             with self.autocast():
@@ -103,7 +103,9 @@ class Joint(SeveralTasksTraining):
         self.train_mode(False)
 
         def judge(task: Task, pair: LabelledPair) -> Sequence[float]:
-            image = self.model.first_pass(*as_pair_batch([pair], self.processes.device)).rgb.clamp(0.0, 1.0)
+            image = self.model.first_pass(*as_pair_batch([self.degraded(pair)], self.processes.device)).rgb.clamp(
+                0.0, 1.0
+            )
             return [float(self.networks[task].losses(image, [pair.target]))]
 
         return {

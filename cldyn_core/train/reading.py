@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, overload
 
 from cldyn_core.data.labelled import LabelledFolder, open_labelled
-from cldyn_core.data.splits import held_out_count
 from cldyn_core.train.start import RunOptions
 from cldyn_core.types import LabelledPair, Task
 
@@ -28,10 +27,15 @@ class PairData:
     (folders of that name; M3FD's released scene-wise split; else runs of names) and leave the test part alone."""
     hold_out: float = 0.2
     """Share of every folder, with split share."""
+    scene_gap: int = 0
+    """With split share: names whose numbers differ by at most so much are one scene, and whole scenes, evenly spread,
+    are held out. 0: the last pairs of the folder."""
 
     def __post_init__(self) -> None:
         if not 0 < self.hold_out < 1:
             raise ValueError(f"hold_out must be above 0 and below 1, not {self.hold_out}")
+        if self.scene_gap < 0:
+            raise ValueError(f"scene_gap must not be negative, not {self.scene_gap}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +48,13 @@ class PairsRun(RunOptions):
     """How pairs are held out: share (the last `hold_out` of every folder) or parts (the val part)."""
     hold_out: float = 0.2
     """Share of every folder, with split share."""
+    scene_gap: int = 0
+    """With split share: names whose numbers differ by at most so much are one scene, and whole scenes, evenly spread,
+    are held out. 0: the last pairs of the folder."""
 
     def data(self) -> PairData:
         """The folders as `read_pairs` takes them. Raises ValueError for an impossible share."""
-        return PairData(self.folders, self.split, self.hold_out)
+        return PairData(self.folders, self.split, self.hold_out, self.scene_gap)
 
 
 class Reader(Sequence[LabelledPair]):
@@ -85,26 +92,29 @@ class Reader(Sequence[LabelledPair]):
 
 
 def read_pairs(
-    data: PairData, task: Task = Task.NONE, names: Sequence[str] = ()
+    data: PairData, task: Task = Task.NONE, names: Sequence[str] = (), background: Sequence[str] = ()
 ) -> tuple[Sequence[LabelledPair], Sequence[LabelledPair]]:
-    """Pairs to train on, pairs held out. names: classes of the targets.
+    """Pairs to train on, pairs held out. names: classes of the targets; background: see `open_labelled`.
 
     Raises PairError, naming the folder or the file and the remedy.
     """
     parts: tuple[list[tuple[LabelledFolder, int]], list[tuple[LabelledFolder, int]]] = ([], [])
     for root in data.folders:
-        for part, found in zip(parts, _split(Path(root), data, task, names), strict=True):
+        for part, found in zip(parts, _split(Path(root), data, task, names, background), strict=True):
             part += found
     return Reader(parts[0]), Reader(parts[1])
 
 
 def _split(
-    root: Path, data: PairData, task: Task, names: Sequence[str]
+    root: Path, data: PairData, task: Task, names: Sequence[str], background: Sequence[str]
 ) -> tuple[list[tuple[LabelledFolder, int]], list[tuple[LabelledFolder, int]]]:
     if data.split == "parts":
-        train, val = (open_labelled(root, task, names=names or None, split=part) for part in ("train", "val"))
+        train, val = (
+            open_labelled(root, task, names=names or None, split=part, background=background)
+            for part in ("train", "val")
+        )
         return [(train, i) for i in range(len(train))], [(val, i) for i in range(len(val))]
-    whole = open_labelled(root, task, names=names or None)
+    whole = open_labelled(root, task, names=names or None, background=background)
+    judged = set(whole.held_out(data.hold_out, data.scene_gap))
     items = [(whole, i) for i in range(len(whole))]
-    kept = len(items) - held_out_count(len(items), data.hold_out)
-    return items[:kept], items[kept:]
+    return [item for item in items if item[1] not in judged], [item for item in items if item[1] in judged]

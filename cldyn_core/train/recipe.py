@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from cldyn_core.data.degrade import degradation
 from cldyn_core.tasks.images import STRIDE
+from cldyn_core.types import LabelledPair
 
 Precision = Literal["float32", "bfloat16", "float16"]
+
+WEATHER = (
+    "rain:rate=20", "rain:rate=50", "rain:rate=100",
+    "low-light:stops=4", "low-light:stops=6", "low-light:stops=7",
+    "thermal-noise:netd=150", "thermal-noise:netd=300", "thermal-noise:netd=500,rows=100,columns=200",
+    "fog:visibility=150", "fog:visibility=80",
+    "dim:alpha=0.6", "dim:alpha=0.4",
+)  # fmt: skip
+"""Degradations of a robust training: the paper's named limits (rain, darkness, sensor noise) and fog."""
 
 _COUNTS = ("steps", "batch", "size", "validate_every", "validate_side")
 
@@ -41,6 +54,10 @@ class Recipe:
     """Longer side to which held-out pairs are shrunk, in pixels."""
     patience: int = 0
     """Stop after so many validations without a better one; 0: never."""
+    degraded: float = 0.0
+    """Share of the pairs that are made worse first: rain, darkness, fog, noise."""
+    degradations: list[str] = field(default_factory=lambda: list(WEATHER))
+    """What makes them worse, each as likely as the others; `cldyn_core.data.degrade` explains them."""
     seed: int = 0
     """Of all that is drawn. With the step it says everything that is random."""
 
@@ -53,6 +70,18 @@ class Recipe:
             raise ValueError(f"size must be a multiple of {STRIDE}, not {self.size}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average must be at least 0 and below 1, not {self.average}")
+        if not 0 <= self.degraded <= 1:
+            raise ValueError(f"degraded must be in 0..1, not {self.degraded}")
+        if not self.degradations:
+            raise ValueError("degradations must name at least one; degraded: 0 uses none")
+        for text in self.degradations:
+            degradation(text)
+
+    def worsened(self, pair: LabelledPair, rng: np.random.Generator) -> LabelledPair:
+        """The pair, with probability `degraded` made worse."""
+        if rng.random() >= self.degraded:
+            return pair
+        return degradation(str(rng.choice(self.degradations)))(pair, int(rng.integers(1 << 31)))
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, from 1."""

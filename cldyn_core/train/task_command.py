@@ -14,13 +14,16 @@ from cldyn_core import tasks
 from cldyn_core.checkpoint import load_weights, manifest_path, resolve_weights
 from cldyn_core.configuration import configure
 from cldyn_core.data.synthetic import SEMANTIC_CLASSES
+from cldyn_core.engine.engine import FusionEngine
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.cost import frame_costs
+from cldyn_core.train.draws import Pairs
+from cldyn_core.train.fused_pairs import FusedPairs
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.reading import PairsRun, read_pairs
 from cldyn_core.train.start import Prepared, train
 from cldyn_core.train.task_network import Input, TaskNetworkTraining, TaskTraining
-from cldyn_core.types import M3FD_CLASSES, Task
+from cldyn_core.types import M3FD_CLASSES, EngineSettings, Task
 
 _DEFAULT_NAMES: dict[Task, tuple[str, ...]] = {Task.DETECTION: M3FD_CLASSES, Task.SEGMENTATION: SEMANTIC_CLASSES}
 
@@ -41,6 +44,8 @@ class TaskRun(PairsRun):
     """Weights to start from. With a manifest: network and names come with them. Without: whatever tensors fit."""
     fusion: str = "default"
     """Weights of the fusion network."""
+    background: list[str] = field(default_factory=list)
+    """Classes of label maps that count as background; others that the network lacks are ignored."""
     note: str = ""
     """Kept in the manifest: the license of `init`, say."""
     recipe: TaskTraining = field(default_factory=TaskTraining)
@@ -72,22 +77,34 @@ def _prepare(options: TaskRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     network = _network(options)
     fusion = load_weights(resolve_weights(options.fusion, "cldyn"))
-    pairs, held_out = read_pairs(options.data(), network.task, network.names)
+    pairs, held_out = read_pairs(options.data(), network.task, network.names, options.background)
     network.module.eval()
     cost = frame_costs(fusion, {network.task: network}, compensated=False) if processes.first else {}
     network.module.to(processes.device)
+    counts = f"{len(pairs)} pairs, {len(held_out)} held out"
+    given: Input = options.given
+    if options.recipe.fuse_once:
+        pairs, held_out, given = _fuse(pairs, options), _fuse(held_out, options), "visible"
     training = TaskNetworkTraining(
-        network, fusion.to(processes.device), pairs, held_out, options.given, options.recipe, processes
+        network, fusion.to(processes.device), pairs, held_out, given, options.recipe, processes
     )
     record = {
         "network": network.model,
         "given": options.given,
-        "data": f"{len(pairs)} pairs, {len(held_out)} held out",
+        "data": counts,
         "init": Path(options.init).name,
         "note": options.note,
         "gigaflops_of_a_frame_640x480": cost,
     }
     return Prepared(training, record)
+
+
+def _fuse(pairs: Pairs, options: TaskRun) -> Pairs:
+    """Fused images in the place of the visible ones. Raises ValueError unless the network is shown fused images."""
+    if options.given != "fused":
+        raise ValueError(f"recipe.fuse_once is for given fused, not {options.given}")
+    engine = FusionEngine(EngineSettings(weights=options.fusion, device=options.device))
+    return FusedPairs(pairs, engine, options.recipe, options.recipe.worse_copies if options.recipe.degraded else 0)
 
 
 def _network(options: TaskRun) -> TaskNetwork:

@@ -21,7 +21,9 @@ class TaskData(PairData):
     """What one task brings. Without folders the task is left out."""
 
     weights: str = "default"
-    """Of its network: default (the bundled ones) or path of a .safetensors file."""
+    """Of its network: default, paper (bundled ones) or path of a .safetensors file."""
+    background: list[str] = field(default_factory=list)
+    """Classes of label maps that count as background; others that the network lacks are ignored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +33,7 @@ class SeveralTasksRun(RunOptions):
     folders: list[str] = field(default_factory=list)
     """Labelled folders of pairs, for every task that they have labels and a network for."""
     fusion: str = "default"
-    """Weights to start from: default (the bundled ones) or path of a .safetensors file."""
+    """Weights to start from: default, paper (bundled ones) or path of a .safetensors file."""
     detection: TaskData = field(default_factory=TaskData)
     segmentation: TaskData = field(default_factory=TaskData)
     saliency: TaskData = field(default_factory=TaskData)
@@ -96,7 +98,7 @@ def _read_task(found: SeveralTasks, task: Task, source: TaskData, folders: list[
         data = replace(source, folders=folders)
     network = tasks.create(task, settings, torch.device("cpu"))
     try:
-        pairs = read_pairs(data, task, network.names)
+        pairs = read_pairs(data, task, network.names, source.background)
     except NoLabelsError as error:
         if source.folders:
             raise

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
+from zlib import crc32
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -105,6 +107,10 @@ class Training(ABC):
     def shrunk(self, pair: LabelledPair) -> LabelledPair:
         """A held-out pair as it is judged."""
         return shrink_pair(pair, self.recipe.validate_side)
+
+    def degraded(self, pair: LabelledPair) -> LabelledPair:
+        """A held-out pair as the networks see it: if the recipe degrades pairs, some, always the same ones."""
+        return self.recipe.worsened(pair, np.random.default_rng(crc32(pair.name.encode())))
 
 
 def check_pairs(what: str, train: Pairs, held_out: Pairs) -> None:

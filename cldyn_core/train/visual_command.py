@@ -26,7 +26,7 @@ class VisualRun(PairsRun):
     out: str = "runs/visual"
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
     init: str = ""
-    """Weights to start from: default (the bundled ones) or path of a .safetensors file; empty: random ones."""
+    """Weights to start from: default, paper (bundled ones) or path of a .safetensors file; empty: random ones."""
     recipe: VisualTraining = field(default_factory=VisualTraining)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import cv2
 import pytest
+from evaluation_runs import QUICK, cells, evaluate
 
 from cldyn_core.cli import main
 from cldyn_core.data.synthetic import SceneConfig, write_sequence
@@ -18,8 +18,6 @@ pytest.importorskip("jsonargparse")
 pytest.importorskip("faster_coco_eval")
 pytest.importorskip("py_sod_metrics")
 pytest.importorskip("ultralytics")
-
-QUICK = ["--rounds=20", "--pictures=1", "--workers=1", "--device=cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -32,17 +30,6 @@ def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_frame(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "FRAME", (64, 96))
-
-
-def evaluate(out: Path, table: str, *words: object) -> dict[str, Any]:
-    """The report as JSON."""
-    assert main(["eval", table, *map(str, words), "--out", str(out), *QUICK]) == 0
-    report: dict[str, Any] = json.loads((out / "report.json").read_text())
-    return report
-
-
-def cells(table: dict[str, Any]) -> dict[str, dict[str, float]]:
-    return {row["name"]: {key: cell["value"] for key, cell in row["values"].items()} for row in table["rows"]}
 
 
 def test_images_that_somebody_else_fused_are_a_row_like_any_other(street: Path, tmp_path: Path) -> None:
@@ -192,6 +179,12 @@ def test_efficiency_counts_what_a_method_costs(street: Path, tmp_path: Path) -> 
         (["complex", "{street}", "--degradations=[hail]"], "unknown degradation 'hail'"),
         (["segmentation", "{street}"], "segmentation"),
         (["fusion", "{street}", "--flicker=true", "--limit=2"], "flicker needs every frame"),
+        (["fusion", "{street}", "--methods=[cldyn-detection-stream]"], "single pairs make no stream"),
+        (["detection", "{street}", "--method=cldyn-detection-stream"], "single pairs make no stream"),
+        (["detection", "{street}", "--split=held_out", "--scene_gap=9"], "nothing is held out"),
+        (["robustness", "{street}", "--set=runs"], "expected NAME=FOLDER"),
+        (["robustness", "{street}", "--set=a=default", "--set=a=default"], "names of their own"),
+        (["robustness", "{street}", "--set=a={street}"], "set 'a' has no fusion network"),
         (["detection", "{street}", "--rounds=0"], "rounds"),
         (["detection", "{street}", "--left_out=[Tram]"], "'Tram' is no class"),
     ],

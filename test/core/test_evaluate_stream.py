@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from evaluation_runs import cells, evaluate
 
 from cldyn_core.bench.subject import write_subject
 from cldyn_core.cli import main
@@ -23,18 +23,6 @@ pytest.importorskip("ultralytics")
 FRAMES = 5
 
 
-def evaluate(folder: Path, street: Path, *words: str) -> dict[str, Any]:
-    assert (
-        main(["eval", "stream", str(street), "--out", str(folder / "out"), "--rounds=20", "--device=cpu", *words]) == 0
-    )
-    report: dict[str, Any] = json.loads((folder / "out/report.json").read_text())
-    return report
-
-
-def cells(table: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["name"]: {key: cell["value"] for key, cell in row["values"].items()} for row in table["rows"]}
-
-
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "street"
@@ -47,15 +35,19 @@ def report(street: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     folder = tmp_path_factory.mktemp("stream")
     write_subject(folder / "random.safetensors")
     return evaluate(
-        folder, street, f"--fusion={folder / 'random.safetensors'}", "--periods=[1, 3]", "--metrics=[mi, qabf]"
+        folder / "out",
+        "stream",
+        street,
+        f"--fusion={folder / 'random.safetensors'}",
+        "--periods=[1, 3, 15]",
+        "--metrics=[mi, qabf]",
     )
 
 
 def test_plans_are_made_as_often_as_the_period_says(report: dict[str, Any]) -> None:
     rows = cells(report["tables"][0])
-    assert list(rows) == ["exact", "stream, period 1", "stream, period 3", "open"]
-    planned = {name: row["planned"] for name, row in rows.items()}
-    assert planned == {"exact": 1.0, "stream, period 1": 1.0, "stream, period 3": 2 / FRAMES, "open": None}
+    assert list(rows) == ["exact", "stream, period 1", "stream, period 3", "stream, period 15", "open"]
+    assert [row["planned"] for row in rows.values()] == [1.0, 1.0, 2 / FRAMES, 1 / FRAMES, None]
 
 
 def test_the_first_frame_and_exact_itself_are_alike(report: dict[str, Any]) -> None:
@@ -83,12 +75,27 @@ def test_an_untrained_compensation_is_told(street: Path, tmp_path: Path) -> None
     from cldyn_core.checkpoint import save_weights
 
     save_weights(CLDyN(), tmp_path / "new.safetensors")
-    found = evaluate(
-        tmp_path, street, f"--fusion={tmp_path / 'new.safetensors'}", "--periods=[2]", "--metrics=[]", "--frames=3"
-    )
+    words = [f"--fusion={tmp_path / 'new.safetensors'}", "--periods=[2]", "--metrics=[]", "--frames=3"]
+    found = evaluate(tmp_path / "out", "stream", street, *words)
     rows = cells(found["tables"][0])
     assert rows["open"]["psnr"] == "inf" and rows["stream, period 2"]["planned"] == pytest.approx(2 / 3)
     assert "no plan changes the image" in found["notes"][0]
+
+
+def test_a_stream_flickers_beside_single_pairs(street: Path, report: dict[str, Any], tmp_path: Path) -> None:
+    write_subject(tmp_path / "random.safetensors")
+    words = [f"--fusion={tmp_path / 'random.safetensors'}", "--metrics=[mi]", "--flicker=true"]
+    methods = "--methods=[vfn, cldyn-detection, cldyn-detection-stream]"
+    found = evaluate(tmp_path / "out", "fusion", street, methods, *words)
+    rows = cells(found["tables"][0])
+    assert list(rows) == ["vfn", "cldyn-detection", "cldyn-detection-stream"]
+    counts = found["tables"][0]["rows"][2]["values"]
+    assert (counts["mi"]["count"], counts["flicker_brightness"]["count"]) == (FRAMES, FRAMES - 2)
+    known = cells(report["tables"][0])
+    for name, way in (("cldyn-detection", "exact"), ("cldyn-detection-stream", "stream, period 15")):
+        for key in ("flicker_brightness", "flicker_structure"):
+            assert rows[name][key] == pytest.approx(known[way][key], abs=0.02)
+    assert set(found["histograms"][0]["series"]) == {"cldyn-detection", "cldyn-detection-stream"}
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,22 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 
+import cv2
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from shared_data import SHARED
 
+from cldyn_core import Task
 from cldyn_core.data.images import PairError
-from cldyn_core.data.splits import m3fd_parts, split_names
+from cldyn_core.data.labelled import open_labelled
+from cldyn_core.data.splits import held_out, m3fd_parts, split_names
 from cldyn_core.data.splits_m3fd import build_split, find_scenes, read_boxes
+from cldyn_core.evaluate.units import DataSpec
+from cldyn_core.train.reading import PairData, read_pairs
 
 M3FD = [f"{number:05d}" for number in range(4200)]
 
@@ -71,3 +78,67 @@ def test_scenes_are_found_by_boxes(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(PairError, match="holds no annotation"):
         read_boxes(tmp_path / "empty")
+
+
+def scenes_of(numbers: set[int], gap: int) -> list[list[int]]:
+    """The runs of numbers whose neighbors differ by at most the gap."""
+    scenes: list[list[int]] = []
+    for number in sorted(numbers):
+        if scenes and number - scenes[-1][-1] <= gap:
+            scenes[-1].append(number)
+        else:
+            scenes.append([number])
+    return scenes
+
+
+@given(
+    numbers=st.sets(st.integers(0, 600), min_size=1, max_size=120),
+    gap=st.integers(1, 40),
+    share=st.floats(0.05, 0.45),
+    random=st.randoms(use_true_random=False),
+)
+def test_whole_scenes_are_held_out(numbers: set[int], gap: int, share: float, random: Random) -> None:
+    names = [f"frame{number}" for number in sorted(numbers)]
+    held = {names[index] for index in held_out(names, share, gap)}
+    scenes = scenes_of(numbers, gap)
+    for scene in scenes:
+        assert len({f"frame{number}" in held for number in scene}) == 1
+    assert bool(held) == (len(scenes) > 1)
+    if held:
+        assert abs(len(held) - share * len(names)) <= max(map(len, scenes))
+    shuffled = random.sample(names, len(names))
+    assert {shuffled[index] for index in held_out(shuffled, share, gap)} == held
+
+
+@given(count=st.integers(1, 300), share=st.floats(0.01, 0.99))
+def test_without_scenes_the_last_pairs_are_held_out(count: int, share: float) -> None:
+    held = held_out([f"{i}" for i in range(count)], share)
+    assert held == list(range(count - len(held), count)) and abs(len(held) - share * count) <= 1
+
+
+def test_scenes_are_spread_over_the_recording() -> None:
+    names = [f"{100 * scene + i:05d}" for scene in range(10) for i in range(5)]
+    held = sorted({index // 5 for index in held_out(names, 0.3, 20)})
+    assert len(held) == 3 and held[0] < 4 and held[-1] > 6
+    of_day, of_night = ([f"{time}{i}" for i in range(5)] for time in ("day", "night"))
+    assert held_out(of_day, 0.3, 20) == [] and len(held_out(of_day + of_night, 0.3, 20)) == 5
+
+
+def test_an_evaluation_judges_what_the_training_held_out(tmp_path: Path) -> None:
+    for side in ("infrared", "visible", "saliency"):
+        (tmp_path / side).mkdir()
+    names = [f"{100 * scene + i:05d}" for scene in range(6) for i in range(3)]
+    for place, name in enumerate(names):
+        for side in ("infrared", "visible", *(["saliency"] if place % 3 else [])):  # the first of a scene has no label
+            cv2.imwrite(str(tmp_path / side / f"{name}.png"), np.full((8, 8), place, np.uint8))
+    for task in (Task.NONE, Task.SALIENCY):
+        train, judged = read_pairs(PairData([str(tmp_path)], hold_out=0.3, scene_gap=20), task)
+        items = DataSpec((str(tmp_path),), task, hold_out=0.3, scene_gap=20).open()
+        assert [folder.load(index).name for folder, index in items] == [pair.name for pair in judged]
+        assert not {pair.name for pair in train} & {pair.name for pair in judged}
+    every, labelled = (open_labelled(tmp_path, task) for task in (Task.NONE, Task.SALIENCY))
+    held = {every.pairs.entries[every.items[i].index].name for i in every.held_out(0.3, 20)}
+    of_task = {labelled.pairs.entries[labelled.items[i].index].name for i in labelled.held_out(0.3, 20)}
+    assert of_task == {name for name in held if names.index(name) % 3}
+    with pytest.raises(PairError, match="nothing is held out"):
+        DataSpec((str(tmp_path),), hold_out=0.3, scene_gap=200).open()
