@@ -45,17 +45,23 @@ class TrainingRecord:
     metrics: Mapping[str, float]
     """Held-out figures; the first is the main one."""
     recipe: Mapping[str, Any]
+    about: str
+    """What they are, in a sentence or two."""
+    limits: str
+    """What they cannot do, as far as it is known."""
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> TrainingRecord:
         """Read it from the free JSON; never fails, since older manifests say less."""
-        metrics, text = _mapping(record.get("metrics")), record.get("license")
+        metrics = _mapping(record.get("metrics"))
         sound = all(_is_number(value) for value in metrics.values())
         return cls(
             _data_sets(record.get("data"), _mapping(record.get("licenses"))),
-            text if isinstance(text, str) else "",
+            _text(record.get("license")),
             {name: float(value) for name, value in metrics.items()} if sound else {},
             _mapping(record.get("recipe")),
+            _text(record.get("about")),
+            _text(record.get("limits")),
         )
 
     @property
@@ -72,6 +78,7 @@ class TrainingRecord:
             "license (of the weights)": self.license,
             "metrics (figure: finite number)": self.metrics,
             "recipe": self.recipe,
+            "limits": self.limits,
         }
         return [what for what, there in said.items() if not there]
 
@@ -186,14 +193,17 @@ def _data_sets(data: Any, licenses: Mapping[str, Any]) -> tuple[DataSet, ...]:
         said = item if isinstance(item, Mapping) else {"name": item}
         name, pairs = said.get("name"), said.get("pairs")
         if isinstance(name, str):
-            text = said.get("license") or licenses.get(name)
             count = pairs if isinstance(pairs, int) else None
-            found.append(DataSet(name, count, text if isinstance(text, str) else ""))
+            found.append(DataSet(name, count, _text(said.get("license") or licenses.get(name))))
     return tuple(found)
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _is_number(value: Any) -> bool:

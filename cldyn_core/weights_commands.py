@@ -1,4 +1,4 @@
-"""`cldyn weights`: list, verify, pack and import weight files."""
+"""`cldyn weights`: list, verify, pack and import weight files, and their model card."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from cldyn_core import tasks
 from cldyn_core.checkpoint import BUNDLED, CLDYN_KIND, WeightsError, bundled_files, save_weights
+from cldyn_core.model_card import model_card
 from cldyn_core.reference import model_from_reference, read_reference, read_reference_saliency
 from cldyn_core.registry import TrainingRecord, WeightFile, pack, verify
 from cldyn_core.tasks.saliency import SaliencyNetwork
@@ -22,7 +23,7 @@ _SHOWN_LICENSE = 40
 
 
 def add_weights_commands(commands: Any) -> None:
-    """Add `weights list | verify | pack | import` to the sub-commands of a parser."""
+    """Add `weights list | verify | card | pack | import` to the sub-commands of a parser."""
     actions = commands.add_parser("weights", help="list, verify, pack and import weights").add_subparsers(required=True)
     show = actions.add_parser("list", help="the weights that come with the package")
     show.add_argument("--json", action="store_true", help="their manifests, as JSON")
@@ -33,6 +34,9 @@ def add_weights_commands(commands: Any) -> None:
         "files", nargs="*", type=Path, help=".safetensors files (default: all that come with the package)"
     )
     check.set_defaults(run=_verify)
+
+    card = actions.add_parser("card", help="the model card of the weights that come with the package, in Markdown")
+    card.set_defaults(run=_card)
 
     copy = actions.add_parser("pack", help="copy trained weights, smaller or with more in their manifest")
     copy.add_argument("file", type=Path, help="a .safetensors file of any kind")
@@ -102,6 +106,11 @@ def _verify(args: argparse.Namespace) -> int:
             )
             print(f"BAD  {error}{remedy}")
     return 1 if bad else 0
+
+
+def _card(_args: argparse.Namespace) -> int:
+    print(model_card([WeightFile.read(path) for path in bundled_files()]), end="")
+    return 0
 
 
 def _pack(args: argparse.Namespace) -> int:

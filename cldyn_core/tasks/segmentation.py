@@ -34,6 +34,8 @@ class Segmenter(TaskNetwork):
 
     task = Task.SEGMENTATION
     kind = "segmenter"
+    balance: float = 0.0
+    """Of the losses: 0 counts every pixel alike, 1 every class of an image; 0.5 lies between. Small things need it."""
 
     def __init__(self, model: str, names: Sequence[str]) -> None:
         if model not in _MODELS:
@@ -61,13 +63,15 @@ class Segmenter(TaskNetwork):
         return self._forward(image)[0]
 
     def losses(self, image: Tensor, targets: Sequence[LabelMap]) -> Tensor:
-        """Mean cross entropy over the labelled pixels of each image, (B,); 0 for an image without any."""
-        return _cross_entropy(self._forward(image)[1], targets)
+        """Mean cross entropy over the labelled pixels of each image, (B,), weighed by `balance`; 0 for an image without
+        any.
+        """
+        return _cross_entropy(self._forward(image)[1], targets, self.balance)
 
     def observe(self, image: Tensor, targets: Sequence[LabelMap]) -> Observation:
         """Feature and losses from one pass."""
         feature, logits = self._forward(image)
-        return Observation(feature, _cross_entropy(logits, targets))
+        return Observation(feature, _cross_entropy(logits, targets, self.balance))
 
     def predict(self, image: Tensor) -> list[LabelMap]:  # type: ignore[override]
         """The likeliest class of each pixel."""
@@ -90,7 +94,19 @@ class Segmenter(TaskNetwork):
         return output.hidden_states[-1].flatten(2).transpose(1, 2), logits[..., :height, :width]
 
 
-def _cross_entropy(logits: Tensor, targets: Iterable[LabelMap]) -> Tensor:
+def _cross_entropy(logits: Tensor, targets: Iterable[LabelMap], balance: float) -> Tensor:
     classes = torch.from_numpy(np.stack([target.classes for target in targets])).to(logits.device).long()
     pixels = F.cross_entropy(logits, classes, ignore_index=IGNORED, reduction="none")  # 0 where ignored
-    return pixels.sum((1, 2)) / (classes != IGNORED).sum((1, 2)).clamp(min=1)
+    weights = _weights(classes, logits.shape[1], balance).to(pixels)
+    return (weights * pixels).sum((1, 2)) / weights.sum((1, 2)).clamp(min=1e-6)
+
+
+def _weights(classes: Tensor, count: int, balance: float) -> Tensor:
+    """(B, H, W): a pixel of a class with n pixels in its image counts n ** -balance; an ignored one 0."""
+    known = classes != IGNORED
+    if not balance:
+        return known
+    index = torch.where(known, classes, count).flatten(1)
+    sizes = torch.zeros(len(classes), count + 1, device=classes.device)
+    sizes.scatter_add_(1, index, torch.ones_like(index, dtype=sizes.dtype))
+    return sizes.clamp(min=1).pow(-balance).gather(1, index).view_as(classes) * known

@@ -22,6 +22,7 @@ from cldyn_core.train.fused_pairs import FusedPairs
 from cldyn_core.train.processes import Processes
 from cldyn_core.train.reading import PairsRun, read_pairs
 from cldyn_core.train.start import Prepared, train
+from cldyn_core.train.task_data import set_balance
 from cldyn_core.train.task_network import Input, TaskNetworkTraining, TaskTraining
 from cldyn_core.types import M3FD_CLASSES, EngineSettings, Task
 
@@ -46,6 +47,8 @@ class TaskRun(PairsRun):
     """Weights of the fusion network."""
     background: list[str] = field(default_factory=list)
     """Classes of label maps that count as background; others that the network lacks are ignored."""
+    balance: float = 0.0
+    """Of a segmenter's loss: 0 counts every pixel alike, 1 every class of an image; 0.5 lies between."""
     note: str = ""
     """Kept in the manifest: the license of `init`, say."""
     recipe: TaskTraining = field(default_factory=TaskTraining)
@@ -76,6 +79,7 @@ def start_from(network: TaskNetwork, path: Path) -> int:
 def _prepare(options: TaskRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     network = _network(options)
+    set_balance(network, options.balance)
     fusion = load_weights(resolve_weights(options.fusion, "cldyn"))
     pairs, held_out = read_pairs(options.data(), network.task, network.names, options.background)
     network.module.eval()
@@ -93,6 +97,7 @@ def _prepare(options: TaskRun, processes: Processes) -> Prepared:
         "given": options.given,
         "data": counts,
         "init": Path(options.init).name,
+        "balance": options.balance,
         "note": options.note,
         "gigaflops_of_a_frame_640x480": cost,
     }

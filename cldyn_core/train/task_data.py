@@ -10,6 +10,7 @@ from cldyn_core import tasks
 from cldyn_core.data.images import PairError
 from cldyn_core.data.labelled import NoLabelsError
 from cldyn_core.tasks.base import TaskNetwork
+from cldyn_core.tasks.segmentation import Segmenter
 from cldyn_core.train.draws import Pairs
 from cldyn_core.train.reading import PairData, read_pairs
 from cldyn_core.train.start import RunOptions
@@ -24,6 +25,8 @@ class TaskData(PairData):
     """Of its network: default, paper (bundled ones) or path of a .safetensors file."""
     background: list[str] = field(default_factory=list)
     """Classes of label maps that count as background; others that the network lacks are ignored."""
+    balance: float = 0.0
+    """Of a segmenter's loss: 0 counts every pixel alike, 1 every class of an image; 0.5 lies between."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +86,16 @@ def read_tasks(options: SeveralTasksRun) -> SeveralTasks:
     return found
 
 
+def set_balance(network: TaskNetwork, balance: float) -> None:
+    """Weigh the classes of a segmenter's loss. Raises ValueError for a share outside 0..1, and for other networks."""
+    if not 0 <= balance <= 1:
+        raise ValueError(f"balance must be in 0..1, not {balance}")
+    if isinstance(network, Segmenter):
+        network.balance = balance
+    elif balance:
+        raise ValueError(f"balance is for segmenters, not for {network.model}. Remedy: leave it out")
+
+
 class _NotThereError(Exception):
     """The folders for all tasks have nothing for this one."""
 
@@ -97,6 +110,7 @@ def _read_task(found: SeveralTasks, task: Task, source: TaskData, folders: list[
             raise _NotThereError(reason)
         data = replace(source, folders=folders)
     network = tasks.create(task, settings, torch.device("cpu"))
+    set_balance(network, data.balance)
     try:
         pairs = read_pairs(data, task, network.names, source.background)
     except NoLabelsError as error:

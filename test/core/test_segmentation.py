@@ -65,6 +65,22 @@ def test_losses_are_those_of_each_image_alone(segmenter: Segmenter) -> None:
     assert losses.shape == (3,) and losses[2] == 0 and (losses[:2] > 0.1).all()
 
 
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_balance_says_how_much_a_small_class_counts(segmenter: Segmenter, balance: float) -> None:
+    classes = np.zeros((64, 64), np.uint8)
+    classes[:4, :16], classes[60:] = 1, IGNORED
+    image = torch.rand(1, 3, 64, 64)
+    segmenter.balance = balance
+    with torch.no_grad():
+        parts = {}
+        for label in (0, 1):
+            only = np.where(classes == label, classes, IGNORED).astype(np.uint8)
+            parts[label] = float(segmenter.losses(image, [LabelMap(only, NAMES)])[0])
+        whole = float(segmenter.losses(image, [LabelMap(classes, NAMES)])[0])
+    large, small = (60 * 64 - 64) ** (1 - balance), 64 ** (1 - balance)
+    assert whole == pytest.approx((large * parts[0] + small * parts[1]) / (large + small), rel=1e-4)
+
+
 def test_ignored_pixels_do_not_matter_and_the_others_reach_the_image(segmenter: Segmenter) -> None:
     image = torch.rand(1, 3, 64, 64, requires_grad=True)
     target = labels(64, 64)

@@ -22,6 +22,7 @@ RECORD: dict[str, Any] = {
     "license": "Apache-2.0, see the data sets for what they allow",
     "metrics": {"map50": 0.51234, "qabf": 0.6},
     "recipe": {"steps": 5},
+    "limits": "Trained on seven pairs.",
 }
 
 
@@ -84,7 +85,7 @@ def test_a_record_is_read_in_all_its_forms() -> None:
     assert TrainingRecord.of({"data": {"a": 5}, "licenses": {"a": "MIT"}}).data == (DataSet("a", 5, "MIT"),)
     for old in ({}, {"data": "133 pairs, 33 held out"}, {"data": {"detection": "133 pairs"}}):
         read = TrainingRecord.of(old)
-        assert read.data == () and len(read.lacks()) == 4, "older records are read, and say less"
+        assert read.data == () and len(read.lacks()) == 5, "older records are read, and say less"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +97,7 @@ def test_a_record_is_read_in_all_its_forms() -> None:
         ({"metrics": {"map50": float("nan")}}, "metrics"),
         ({"metrics": {"map50": "high"}}, "metrics"),
         ({"recipe": None}, "recipe"),
+        ({"limits": ""}, "limits"),
     ],
 )
 def test_what_bundled_weights_must_say(bundled: Path, change: dict, text: str, capsys: pytest.CaptureFixture) -> None:
@@ -190,6 +192,23 @@ def test_a_log_line(bundled: Path, tmp_path: Path) -> None:
     assert describe_weights(tmp_path / "mine.safetensors").startswith(
         "mine.safetensors: saliency ctdnet-small, sha256 "
     )
+
+
+def test_the_card_says_what_the_manifests_say(bundled: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["weights", "card"]) == 0
+    card = capsys.readouterr().out
+    assert [line for line in card.splitlines() if line.startswith("## ")] == [
+        "## default: cldyn",
+        "## default: saliency",
+        "## paper: cldyn",
+    ]
+    assert card.count("Trained on seven pairs.") == card.count("0.5123") == card.count("research only") == 3
+
+
+def test_the_printed_card_is_that_of_the_weights_of_this_version(capsys: pytest.CaptureFixture) -> None:
+    printed = Path(__file__).parents[2] / "doc/model_card.md"
+    assert main(["weights", "card"]) == 0
+    assert printed.read_text(encoding="utf-8") == capsys.readouterr().out, "run: cldyn weights card > doc/model_card.md"
 
 
 def test_pack_halves_and_merges(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
