@@ -27,6 +27,7 @@ _NETWORKS: dict[str, tuple[Task, str, str]] = {
     "transformer-detector": (Task.DETECTION, "cldyn_core.tasks.transformer_detection", "TransformerDetector"),
     "detr": (Task.DETECTION, "cldyn_core.tasks.detr", "Detr"),
     "segmenter": (Task.SEGMENTATION, "cldyn_core.tasks.segmentation", "Segmenter"),
+    "fpn-segmenter": (Task.SEGMENTATION, "cldyn_core.tasks.fpn_segmentation", "FpnSegmenter"),
     "saliency": (Task.SALIENCY, "cldyn_core.tasks.saliency", "SaliencyNetwork"),
 }
 # The field of EngineSettings that names a task's weights, and the bundled file.

@@ -10,7 +10,7 @@ from cldyn_core import tasks
 from cldyn_core.data.images import PairError
 from cldyn_core.data.labelled import NoLabelsError
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.tasks.segmentation import Segmenter
+from cldyn_core.tasks.semantic import SemanticNetwork
 from cldyn_core.train.draws import Pairs
 from cldyn_core.train.reading import PairData, read_pairs
 from cldyn_core.train.start import RunOptions
@@ -90,7 +90,7 @@ def set_balance(network: TaskNetwork, balance: float) -> None:
     """Weigh the classes of a segmenter's loss. Raises ValueError for a share outside 0..1, and for other networks."""
     if not 0 <= balance <= 1:
         raise ValueError(f"balance must be in 0..1, not {balance}")
-    if isinstance(network, Segmenter):
+    if isinstance(network, SemanticNetwork):
         network.balance = balance
     elif balance:
         raise ValueError(f"balance is for segmenters, not for {network.model}. Remedy: leave it out")
