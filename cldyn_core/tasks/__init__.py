@@ -29,6 +29,7 @@ _NETWORKS: dict[str, tuple[Task, str, str]] = {
     "segmenter": (Task.SEGMENTATION, "cldyn_core.tasks.segmentation", "Segmenter"),
     "fpn-segmenter": (Task.SEGMENTATION, "cldyn_core.tasks.fpn_segmentation", "FpnSegmenter"),
     "saliency": (Task.SALIENCY, "cldyn_core.tasks.saliency", "SaliencyNetwork"),
+    "fpn-saliency": (Task.SALIENCY, "cldyn_core.tasks.fpn_saliency", "FpnSaliency"),
 }
 # The field of EngineSettings that names a task's weights, and the bundled file.
 _WEIGHTS: dict[Task, tuple[str, str]] = {

@@ -50,20 +50,20 @@ class SaliencyNetwork(TaskNetwork):
     def observe(self, image: Tensor, targets: Sequence[SaliencyMap]) -> Observation:
         """See TaskNetwork.observe."""
         seen = self._run(image)
-        truth = torch.stack([torch.from_numpy(target.values >= 128).float()[None] for target in targets]).to(image)
-        total = _region_loss(seen.mask, truth) + _cross_entropy(seen.edge, edge_of(truth))
+        truth = masks(targets, image)
+        total = region_loss(seen.mask, truth) + _cross_entropy(seen.edge, edge_of(truth))
         for weight, logits in zip(_SIDE_WEIGHTS, seen.side, strict=True):
-            total = total + weight * _region_loss(logits, truth)
+            total = total + weight * region_loss(logits, truth)
         return Observation(seen.feature, total)
 
     def predict(self, image: Tensor) -> list[SaliencyMap]:  # type: ignore[override]
         """Probability of salience, 0..255."""
-        return _to_maps(self._run(image).mask)
+        return to_maps(self._run(image).mask)
 
     def answer(self, image: Tensor) -> Answer:
         """Feature and probabilities from one pass."""
         seen = self._run(image)
-        return Answer(seen.feature, [*_to_maps(seen.mask)])
+        return Answer(seen.feature, [*to_maps(seen.mask)])
 
     def _run(self, image: Tensor) -> Saliency:
         """Logits cropped to the image."""
@@ -80,12 +80,18 @@ def edge_of(mask: Tensor) -> Tensor:
     return F.max_pool2d(mask, 3, 1, 1) + F.max_pool2d(-mask, 3, 1, 1)
 
 
-def _to_maps(logits: Tensor) -> list[SaliencyMap]:
+def masks(targets: Sequence[SaliencyMap], like: Tensor) -> Tensor:
+    """(B, 1, H, W) in {0, 1}."""
+    return torch.stack([torch.from_numpy(target.values >= 128).float()[None] for target in targets]).to(like)
+
+
+def to_maps(logits: Tensor) -> list[SaliencyMap]:
+    """(B, 1, H, W) logits -> probabilities, 0..255."""
     values = torch.sigmoid(logits[:, 0]).mul(255).round().to(torch.uint8)
     return [SaliencyMap(value) for value in values.cpu().numpy()]
 
 
-def _region_loss(logits: Tensor, truth: Tensor) -> Tensor:
+def region_loss(logits: Tensor, truth: Tensor) -> Tensor:
     """(B,): soft IoU with 1 added to both areas, plus 0.6 times the cross entropy."""
     probability = torch.sigmoid(logits)
     intersection = (probability * truth).sum((1, 2, 3))
