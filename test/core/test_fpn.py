@@ -71,7 +71,7 @@ def test_saliency_learns_and_comes_back_from_its_file(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(network.module.parameters(), 1e-3)
     network.module.train()
     start = float(network.losses(torch.cat((image, 1 - image)), [truth, truth]).mean())
-    for _ in range(40):
+    for _ in range(90):
         optimizer.zero_grad()
         loss = network.losses(torch.cat((image, image.flip(3))), [truth, SaliencyMap(truth.values[:, ::-1].copy())])
         loss.mean().backward()
