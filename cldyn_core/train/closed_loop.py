@@ -34,6 +34,10 @@ class ClosedLoopTraining(SeveralTasksRecipe):
     learning_rate: float = 1e-2
     penalty: float = 5.0
     """delta: how much heavier than the task loss an image weighs that compensation made worse. 0: no penalty."""
+    settle: float = 0.0
+    """Share of the steps over which the noise of the choices falls to nothing, so that the rest learns with the choices
+    of use. 0: noise to the end, as the paper.
+    """
     selection_stride: int = 8
     """Pixels between the samples by which an image is described in training; 1: every pixel, as in evaluation."""
     recompute: bool = False
@@ -45,6 +49,12 @@ class ClosedLoopTraining(SeveralTasksRecipe):
         super().__post_init__()
         if self.selection_stride < 1:
             raise ValueError(f"selection_stride must be at least 1, not {self.selection_stride}")
+        if not 0 <= self.settle <= 1:
+            raise ValueError(f"settle must be in 0..1, not {self.settle}")
+
+    def noise(self, step: int) -> float:
+        """Factor of the noise of the choices in a step, from 1."""
+        return max(0.0, 1.0 - (step - 1) / (self.settle * self.steps)) if self.settle else 1.0
 
 
 class ClosedLoop(SeveralTasksTraining):
@@ -98,7 +108,7 @@ class ClosedLoop(SeveralTasksTraining):
             pairs = self.draws[task].degraded(self.draws[task].batch(step), step)
             begun, before, feature, targets = self._observe(task, pairs)
             noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
-            noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device)
+            noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device) * self.recipe.noise(step)
             with self.autocast():
                 image = self._running.compensate(begun, feature, noise).rgb.clamp(0.0, 1.0)
                 after = network.losses(image.float(), targets).float()

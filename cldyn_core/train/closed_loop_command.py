@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
@@ -26,6 +27,8 @@ class ClosedLoopRun(SeveralTasksRun):
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
     compensation: Compensation = "full"
     """What is trained: full, or an ablation: fixed_choice, no_bank, convolution. Those begin with random weights."""
+    begin_with: str = ""
+    """Weights whose compensation to begin with, of the same architecture; "": that of `fusion`."""
     recipe: ClosedLoopTraining = field(default_factory=ClosedLoopTraining)
 
 
@@ -38,6 +41,8 @@ def run_command(arguments: Sequence[str]) -> int:
 def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = start_model(options.fusion, options.compensation)
+    if options.begin_with:
+        _take_compensation(model, resolve_weights(options.begin_with, "cldyn"))
     found = read_tasks(options)
     costs = frame_costs(model, found.networks, compensated=True) if processes.first else {}
     found.to(processes.device)
@@ -56,3 +61,15 @@ def start_model(fusion: str, compensation: Compensation) -> CLDyN:
     other = CLDyN(replace(model.architecture, compensation=compensation))
     load_into(other.vfn, model.vfn.state_dict(), path)
     return other.eval()
+
+
+def _take_compensation(model: CLDyN, path: Path) -> None:
+    given = load_weights(path)
+    if given.architecture != model.architecture:
+        raise ValueError(
+            f"{path} has the architecture {given.architecture.as_dict()}, not {model.architecture.as_dict()}. "
+            "Remedy: begin_with weights of the same blocks, branches and compensation"
+        )
+    parts = given.compensation()
+    for name, part in model.compensation().items():
+        part.load_state_dict(parts[name].state_dict())

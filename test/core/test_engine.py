@@ -66,6 +66,7 @@ class Probe(TaskNetwork):
 def probe(monkeypatch: pytest.MonkeyPatch) -> type[Probe]:
     monkeypatch.setattr(tasks, "_NETWORKS", {"detector": (Task.DETECTION, "test_engine", "Probe")})
     monkeypatch.setattr(tasks, "create", Probe.create)
+    monkeypatch.setattr("cldyn_core.engine.engine.describe_weights", lambda path: path.name)
     Probe.built, Probe.fault = 0, None
     return Probe
 

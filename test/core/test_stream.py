@@ -64,6 +64,7 @@ def watchers(monkeypatch: pytest.MonkeyPatch) -> type[Watcher]:
     classes = {Task.DETECTION: DetectionWatcher, Task.SALIENCY: SaliencyWatcher}
     monkeypatch.setattr(tasks, "explain", lambda task, settings=None: "")
     monkeypatch.setattr(tasks, "create", lambda task, settings, device: classes[task]())
+    monkeypatch.setattr("cldyn_core.engine.engine.describe_weights", lambda path: path.name)
     Watcher.fault = None
     return Watcher
 
