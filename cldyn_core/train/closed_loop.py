@@ -108,9 +108,9 @@ class ClosedLoop(SeveralTasksTraining):
             pairs = self.draws[task].degraded(self.draws[task].batch(step), step)
             begun, before, feature, targets = self._observe(task, pairs)
             noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
-            noise = noise[:, :, self.processes.part(self.recipe.batch)].to(self.processes.device) * self.recipe.noise(step)
+            noise = self.recipe.noise(step) * noise[:, :, self.processes.part(self.recipe.batch)]
             with self.autocast():
-                image = self._running.compensate(begun, feature, noise).rgb.clamp(0.0, 1.0)
+                image = self._running.compensate(begun, feature, noise.to(self.processes.device)).rgb.clamp(0.0, 1.0)
                 after = network.losses(image.float(), targets).float()
             losses = (after + self.recipe.penalty * torch.relu(after - before)) / self.baseline[task]
             rows.append(self.gradient_row(losses, task.value, pairs, step))

@@ -42,7 +42,7 @@ def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
     model = start_model(options.fusion, options.compensation)
     if options.begin_with:
-        _take_compensation(model, resolve_weights(options.begin_with, "cldyn"))
+        take_compensation(model, resolve_weights(options.begin_with, "cldyn"))
     found = read_tasks(options)
     costs = frame_costs(model, found.networks, compensated=True) if processes.first else {}
     found.to(processes.device)
@@ -63,7 +63,10 @@ def start_model(fusion: str, compensation: Compensation) -> CLDyN:
     return other.eval()
 
 
-def _take_compensation(model: CLDyN, path: Path) -> None:
+def take_compensation(model: CLDyN, path: Path) -> None:
+    """Give a model the compensation of a weight file; its fusion network stays. Raises ValueError if they differ in
+    architecture.
+    """
     given = load_weights(path)
     if given.architecture != model.architecture:
         raise ValueError(

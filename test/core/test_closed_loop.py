@@ -14,9 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from cldyn_core import CLDyN, Task
-from cldyn_core.checkpoint import load_weights
+from cldyn_core.checkpoint import load_weights, save_weights
+from cldyn_core.model import Architecture
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
+from cldyn_core.train.closed_loop_command import take_compensation
 from cldyn_core.train.run import run as run_training
 from cldyn_core.train.run_folder import RunFolder
 from cldyn_core.types import LabelledPair, SaliencyMap
@@ -197,8 +199,41 @@ def test_sampled_selection_differs_only_in_training() -> None:
     torch.testing.assert_close(block.query._sampled(x, 4), everywhere)
 
 
-@pytest.mark.parametrize(("field", "value"), [("size", 40), ("batch", 0), ("validate_every", 0)])
-def test_impossible_recipes_are_refused(field: str, value: int) -> None:
+def test_the_noise_of_the_choices_settles(monkeypatch: pytest.MonkeyPatch) -> None:
+    loop = prepare(replace(RECIPE, settle=0.5))
+    loop.measure()
+    assert [loop.recipe.noise(step) for step in (1, 2, 3, 4, 6)] == pytest.approx([1, 2 / 3, 1 / 3, 0, 0])
+    assert RECIPE.noise(RECIPE.steps) == 1.0
+
+    def gradient(step: int, loudest: int) -> Tensor:
+        noise = torch.zeros(1, 2, RECIPE.batch, 4, 4)
+        noise[..., loudest] = 100.0
+        monkeypatch.setattr(loop._running, "draw_noise", lambda *_: noise)
+        return gradient_of(loop, step)[0]
+
+    for block in (loop.model.rsc_ir.blocks[0], loop.model.rsc_vi.blocks[0]):
+        nn.init.normal_(block.zero_conv.weight)
+    assert not torch.equal(gradient(1, 0), gradient(1, 3))
+    assert torch.equal(gradient(4, 0), gradient(4, 3))
+
+
+def test_a_compensation_moves_to_another_fusion_network(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    giver, taker, other = CLDyN(), CLDyN(), CLDyN(Architecture(branches=2))
+    save_weights(giver, tmp_path / "giver.safetensors")
+    before = {name: tensor.clone() for name, tensor in taker.state_dict().items()}
+    take_compensation(taker, tmp_path / "giver.safetensors")
+    for name, tensor in taker.state_dict().items():
+        source = before if name.startswith("vfn.") else giver.state_dict()
+        assert torch.equal(tensor, source[name]), name
+    with pytest.raises(ValueError, match=r"giver\.safetensors has the architecture .*Remedy"):
+        take_compensation(other, tmp_path / "giver.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("size", 40), ("batch", 0), ("validate_every", 0), ("settle", 1.5), ("settle", -1)]
+)
+def test_impossible_recipes_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
         replace(RECIPE, **{field: value})
 
