@@ -205,7 +205,9 @@ def _labels(source: PairSource, task: Task) -> _Labels:
 
 
 def _own_names(source: PairSource, folder: Path, task: Task, files: dict[str, Path]) -> tuple[str, ...]:
-    """Classes of a label folder. Raises PairError when nothing says them."""
+    """Classes of a label folder. Raises PairError when nothing says them; NoLabelsError for `masks/`, which may be those
+    of saliency.
+    """
     kind = folder.name.casefold()
     if kind == "semantic" and (stated := _stated_classes(source.root)):
         return stated
@@ -217,7 +219,9 @@ def _own_names(source: PairSource, folder: Path, task: Task, files: dict[str, Pa
         return _BOX_CLASSES[source.layout]
     if all(path.suffix.lower() == ".xml" for path in files.values()):
         return tuple(sorted({item.name for path in files.values() for item in voc_objects(path)}))
-    raise PairError(f"{source.root}: no classes.txt. Remedy: write one class name a line, in the order of the indices")
+    # Masks without names are those of saliency: a table of several tasks goes on without this one.
+    fault = NoLabelsError if kind == "masks" else PairError
+    raise fault(f"{source.root}: no classes.txt. Remedy: write one class name a line, in the order of the indices")
 
 
 def _check_names(root: Path, items: list[_Item], wanted: tuple[str, ...]) -> None:

@@ -14,7 +14,7 @@ from shared_data import SHARED
 from cldyn_core import Task
 from cldyn_core.data.check import check_folder
 from cldyn_core.data.images import PairError
-from cldyn_core.data.labelled import open_labelled
+from cldyn_core.data.labelled import NoLabelsError, open_labelled
 from cldyn_core.data.pair_views import random_pair_view, shrink_pair
 from cldyn_core.data.synthetic import SEMANTIC_CLASSES, SceneConfig, render_sequence, write_sequence
 from cldyn_core.types import IGNORED, Detections, LabelledPair, LabelMap, SaliencyMap
@@ -59,7 +59,7 @@ def test_faults_name_the_file_and_the_remedy(tmp_path: Path) -> None:
         cv2.imwrite(str(tmp_path / side / "a.png"), np.full((12, 16), 7, np.uint8))
     with pytest.raises(PairError, match=r"no labels for detection. Remedy: put them into labels/"):
         open_labelled(tmp_path, Task.DETECTION)
-    with pytest.raises(PairError, match=r"no classes\.txt"):
+    with pytest.raises(NoLabelsError, match=r"no classes\.txt"):  # the masks may be those of saliency
         open_labelled(tmp_path, Task.SEGMENTATION)
     (tmp_path / "classes.txt").write_text("background\nperson\n")
     with pytest.raises(PairError, match=r"a\.png: holds the value 7, which has no name \(0\.\.1 have\)"):
