@@ -205,8 +205,8 @@ def _labels(source: PairSource, task: Task) -> _Labels:
 
 
 def _own_names(source: PairSource, folder: Path, task: Task, files: dict[str, Path]) -> tuple[str, ...]:
-    """Classes of a label folder. Raises PairError when nothing says them; NoLabelsError for `masks/`, which may be those
-    of saliency.
+    """Classes of a label folder. Raises PairError when nothing says them; of `masks/`, which may be saliency's,
+    NoLabelsError.
     """
     kind = folder.name.casefold()
     if kind == "semantic" and (stated := _stated_classes(source.root)):

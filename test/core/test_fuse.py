@@ -183,7 +183,12 @@ def test_a_sequence_has_its_own_engine_and_is_resumed_from_its_start(
 def test_ctrl_c_ends_with_130_and_whole_files(tmp_path: Path, weights: Path) -> None:
     pairs, out = make_pairs(tmp_path / "pairs", 400), tmp_path / "out"
     words = ["fuse", str(pairs), "-o", str(out), "--weights", str(weights), "--device", "cpu"]
-    process = subprocess.Popen([sys.executable, "-m", "cldyn_core.cli", *words], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "cldyn_core.cli", *words],
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell has it ignored
+    )
     deadline = time.monotonic() + 60
     while not list(out.glob("*.png")) and time.monotonic() < deadline:
         time.sleep(0.02)
