@@ -140,6 +140,13 @@ def test_ablation_puts_weights_side_by_side(street: Path, tmp_path: Path) -> Non
     assert {"detection.map50", "segmentation.miou", "saliency.f_mean"} <= set(rows["vfn"])
 
 
+def test_ablation_says_why_a_task_is_not_there(street: Path, tmp_path: Path) -> None:
+    shutil.copytree(street, tmp_path / "few", ignore=shutil.ignore_patterns("saliency", "semantic"))
+    report = evaluate(tmp_path / "out", "ablation", tmp_path / "few")
+    assert "detection.map50" in cells(report["tables"][0])["vfn"]
+    assert report["notes"]
+
+
 def test_cross_detector_has_a_table_a_detector(street: Path, tmp_path: Path) -> None:
     from cldyn_core import tasks
     from cldyn_core.types import M3FD_CLASSES

@@ -117,6 +117,9 @@ def test_robustness_compares_what_sets_lose(street: Path, weights: Path, tmp_pat
         assert row == {f"c{i}": pytest.approx(figures[name]["c0"] - figures[name][f"c{i + 1}"]) for i in (0, 1)}
     assert "rain: no detector.safetensors" in report["notes"]
     assert "saliency network of rain" in report["facts"]
+    alone = evaluate(tmp_path / "alone", "robustness", street, sets[0], "--degradations=[alpha0.4]")
+    assert {table["key"] for table in alone["tables"]} >= {"segmentation", "segmentation-lost"}
+    assert not any(table["key"].endswith("-share") for table in alone["tables"])
 
 
 def test_a_combined_figure_is_resampled_with_its_parts() -> None:
