@@ -24,7 +24,8 @@ from cldyn_core.descriptors import (
     mlp,
     requirement,
 )
-from cldyn_core.types import BlockPlan
+from cldyn_core.task_tokens import TaskTokens
+from cldyn_core.types import BlockPlan, Task
 from cldyn_core.vfn import CHANNELS, SLOPE
 
 PROTOTYPE_LENGTH = 16
@@ -50,13 +51,14 @@ class A2SI(nn.Module):
     as in evaluation.
     """
 
-    def __init__(self, branches: int = 4) -> None:
+    def __init__(self, branches: int = 4, task_tokens: bool = False) -> None:
         super().__init__()
         if not 1 <= branches <= VECTORS:
             raise ValueError(f"A2SI takes 1 to {VECTORS} branches (the vectors of one configuration), not {branches}")
         self.branches = branches
         self.training_stride = 1
         self.task = SequenceDescriptor(4, CHANNELS)
+        self.tokens = TaskTokens() if task_tokens else None
         self.image = nn.Sequential(*conv_bn(CHANNELS, CHANNELS))
         self.architecture = mlp(2 * CHANNELS, 32, PROTOTYPE_LENGTH * branches)
         self.query = BasisQuery(VECTOR_LENGTH)
@@ -69,18 +71,21 @@ class A2SI(nn.Module):
         self.register_buffer("prototypes", nn.init.orthogonal_(torch.empty(CONFIGURATIONS, PROTOTYPE_LENGTH)))
 
     def forward(
-        self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None
+        self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None, task: Task = Task.NONE
     ) -> tuple[Tensor, BlockPlan]:
         """Bank (4, 32, 256), task feature (B, C, ...), x (B, 8, H, W) -> compensated (B, 8, H, W), plan."""
-        choice = self.choose(bank, task_feature, x, noise)
+        choice = self.choose(bank, task_feature, x, noise, task)
         return self.apply_kernels(x, choice.plan.configurations, choice.vectors), choice.plan
 
-    def choose(self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None) -> Choice:
+    def choose(
+        self, bank: Tensor, task_feature: Tensor, x: Tensor, noise: Tensor | None = None, task: Task = Task.NONE
+    ) -> Choice:
         """Steps 1 to 6. Deterministic in evaluation; straight-through (Gumbel) estimators in training.
 
-        noise: (B, M, 4) Gumbel noise of training; None: drawn here.
+        noise: (B, M, 4) Gumbel noise of training; None: drawn here. task: for its token, where the block has tokens.
         """
-        return self.decide(bank, self.describe_task(requirement(task_feature, x)), self.describe_image(x), noise)
+        described = self.describe_task(requirement(task_feature, x), task)
+        return self.decide(bank, described, self.describe_image(x), noise)
 
     @property
     def considers_configurations(self) -> bool:
@@ -92,14 +97,15 @@ class A2SI(nn.Module):
         """Whether the choice of basis vectors depends on anything described."""
         return self.training or has_weights(self.query.mlp)
 
-    def describe_task(self, task_feature: Tensor) -> Description:
-        """Step 1, and step 6 of the task: (B, C, ...) of rank >= 3 -> two descriptors."""
+    def describe_task(self, task_feature: Tensor, task: Task = Task.NONE) -> Description:
+        """Step 1, and step 6 of the task: (B, C, ...) of rank >= 3 -> two descriptors, with the task's token."""
         t, q = task_feature.new_zeros(len(task_feature), CHANNELS), task_feature.new_zeros(len(task_feature), DESCRIBED)
         if self.considers_configurations:
             t = self.task(task_feature.flatten(1)[:, None])
         if self.considers_vectors:
             q = self.query.task_mean(task_feature)
-        return Description(t, q)
+        described = Description(t, q)
+        return described if self.tokens is None else self.tokens.add(described, task)
 
     def describe_image(self, x: Tensor, vectors: bool = True) -> Description:
         """Step 2, and step 6 of the image: (B, 8, H, W) -> two descriptors. vectors: whether the second, costly one is

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from cldyn_core.a2si import A2SI
 from cldyn_core.bank import CONFIGURATIONS
 from cldyn_core.descriptors import Description
-from cldyn_core.types import BlockPlan
+from cldyn_core.types import BlockPlan, Task
 from cldyn_core.vfn import CHANNELS, SLOPE
 
 
 class FixedChoice(A2SI):
     """No adaptive choice: branch m has configuration m modulo 4. Basis vectors are chosen as ever."""
 
-    def __init__(self, branches: int = 4) -> None:
-        super().__init__(branches)
+    def __init__(self, branches: int = 4, task_tokens: bool = False) -> None:
+        super().__init__(branches, task_tokens)
         del self.task, self.image, self.architecture
 
     @property
@@ -45,8 +45,10 @@ class PlainConvolution(nn.Module):
 
     training_stride = 1
 
-    def __init__(self, branches: int = 4) -> None:
+    def __init__(self, branches: int = 4, task_tokens: bool = False) -> None:
         super().__init__()
+        if task_tokens:
+            raise ValueError("a plain convolution does not know its task: it takes no task tokens")
         self.body = nn.Sequential(
             nn.Conv2d(CHANNELS, CHANNELS * branches, 3, padding=1, bias=False),
             nn.BatchNorm2d(CHANNELS * branches),
@@ -62,6 +64,7 @@ class PlainConvolution(nn.Module):
         task_feature: Tensor,
         x: Tensor,
         noise: Tensor | None = None,
+        task: Task = Task.NONE,
     ) -> tuple[Tensor, BlockPlan]:
         """As A2SI.forward; the plan is empty."""
         nothing = torch.empty((len(x), 0), dtype=torch.long, device=x.device)

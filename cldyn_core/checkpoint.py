@@ -67,8 +67,9 @@ def load_weights(path: Path | str, model: CLDyN | None = None) -> CLDyN:
 
 
 def _architecture(path: Path | str, described: dict[str, Any]) -> Architecture:
-    numbers = {name: value for name, value in described.items() if name != "compensation"}
+    numbers = {name: value for name, value in described.items() if name not in {"compensation", "task_tokens"}}
     sound = all(type(value) is int and value > 0 for value in numbers.values())
+    sound = sound and type(described.get("task_tokens", False)) is bool
     if set(numbers) != set(Architecture().as_dict()) or not sound:
         raise WeightsError(
             f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches: integers), not {described}"

@@ -16,7 +16,7 @@ from cldyn_core.a2si import gumbel_noise
 from cldyn_core.bank import CONFIGURATIONS, BasisVectorBank
 from cldyn_core.color import rgb_to_ycbcr, ycbcr_to_rgb
 from cldyn_core.rsc import RSC, Compensation
-from cldyn_core.types import BlockPlan, CompensationPlan, FusionResult
+from cldyn_core.types import BlockPlan, CompensationPlan, FusionResult, Task
 from cldyn_core.vfn import VFN
 
 _MIN_SIDE = 3
@@ -32,11 +32,13 @@ class Architecture:
     """M in the paper, 1 to 32."""
     compensation: Compensation = "full"
     """What the RSC is made of; all but "full" are ablations of the paper."""
+    task_tokens: bool = False
+    """Whether each task has a learned token beside its feature (task_tokens.py); the paper has none."""
 
-    def as_dict(self) -> dict[str, int | str]:
-        """For the manifest of a weight file. The compensation is named where it is an ablation."""
-        full = asdict(self)
-        return {name: value for name, value in full.items() if (name, value) != ("compensation", "full")}
+    def as_dict(self) -> dict[str, int | str | bool]:
+        """For the manifest of a weight file. What departs from the paper is named, where it does."""
+        paper = {"compensation": "full", "task_tokens": False}
+        return {name: value for name, value in asdict(self).items() if paper.get(name) != value}
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ class CLDyN(nn.Module):
         super().__init__()
         self.architecture = architecture or Architecture()
         self.vfn = VFN(self.architecture.encoder_blocks)
-        parts = (self.architecture.encoder_blocks, self.architecture.branches, self.architecture.compensation)
-        self.rsc_ir, self.rsc_vi = RSC(*parts), RSC(*parts)
+        parts = asdict(self.architecture)
+        self.rsc_ir, self.rsc_vi = RSC(**parts), RSC(**parts)
         self.bank = BasisVectorBank()
 
     @classmethod
@@ -72,23 +74,27 @@ class CLDyN(nn.Module):
 
         return model_from_reference(tensors)
 
-    def forward(self, visible: Tensor, infrared: Tensor, requirement: Callable[[Tensor], Tensor]) -> FusionResult:
+    def forward(
+        self, visible: Tensor, infrared: Tensor, requirement: Callable[[Tensor], Tensor], task: Task = Task.NONE
+    ) -> FusionResult:
         """The closed loop. `requirement` maps the first fused image (B, 3, H, W), clamped to [0, 1], to the task
-        feature.
+        feature; task: whose feature that is.
         """
         begun = self.begin(visible, infrared)
         task_feature = requirement(self.fuse(begun).rgb.clamp(0.0, 1.0)).detach()
-        return self.compensate(begun, task_feature)
+        return self.compensate(begun, task_feature, task=task)
 
     def first_pass(self, visible: Tensor, infrared: Tensor) -> FusionResult:
         """Fuse without compensation: visible RGB (B, 3, H, W), infrared (B, 1, H, W), both in [0, 1]; H, W >= 3."""
         return self.fuse(self.begin(visible, infrared))
 
-    def compensated_pass(self, visible: Tensor, infrared: Tensor, task_feature: Tensor) -> FusionResult:
+    def compensated_pass(
+        self, visible: Tensor, infrared: Tensor, task_feature: Tensor, task: Task = Task.NONE
+    ) -> FusionResult:
         """Fuse with the kernels that the task asks for: images as in `first_pass`, task feature (B, C, ...) of rank
-        >= 3.
+        >= 3; task: whose feature it is, for weights with task tokens.
         """
-        return self.compensate(self.begin(visible, infrared), task_feature)
+        return self.compensate(self.begin(visible, infrared), task_feature, task=task)
 
     def begin(self, visible: Tensor, infrared: Tensor) -> Beginning:
         """What both passes share: colors, and encoder block 0 of both modalities. Images as in `first_pass`."""
@@ -100,15 +106,17 @@ class CLDyN(nn.Module):
         """Finish the first (uncompensated) pass."""
         return _recolor(self.vfn.finish(begun.infrared, begun.visible), begun.ycbcr)
 
-    def compensate(self, begun: Beginning, task_feature: Tensor, noise: Tensor | None = None) -> FusionResult:
+    def compensate(
+        self, begun: Beginning, task_feature: Tensor, noise: Tensor | None = None, task: Task = Task.NONE
+    ) -> FusionResult:
         """Finish the compensated pass. noise: of `draw_noise`, for training; None: drawn by each block."""
         bank, x_ir, x_vi = self.bank(), begun.infrared, begun.visible
         plan_ir: list[BlockPlan] = []
         plan_vi: list[BlockPlan] = []
         for i in range(self.vfn.depth - 1):
             noise_ir, noise_vi = (None, None) if noise is None else noise[i]
-            x_ir, chosen_ir = self.rsc_ir.inject(i, bank, task_feature, x_ir, noise_ir)
-            x_vi, chosen_vi = self.rsc_vi.inject(i, bank, task_feature, x_vi, noise_vi)
+            x_ir, chosen_ir = self.rsc_ir.inject(i, bank, task_feature, x_ir, noise_ir, task)
+            x_vi, chosen_vi = self.rsc_vi.inject(i, bank, task_feature, x_vi, noise_vi, task)
             x_ir, x_vi = self.vfn.encoder_ir.block(i + 1, x_ir), self.vfn.encoder_vi.block(i + 1, x_vi)
             plan_ir.append(chosen_ir)
             plan_vi.append(chosen_vi)

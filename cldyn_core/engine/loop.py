@@ -124,7 +124,7 @@ class Loop:
         held = self._held.get(network)
         if held is None or self._number - held.made >= period:
             if held is not None and held.felt == self._number - 1:
-                held = self._make(passes, held.feature, clock)
+                held = self._make(passes, network, held.feature, clock)
             else:
                 held = self._plan_at_once(passes, network, clock)
         rgb = passes.compensated(held.kernels)
@@ -137,10 +137,10 @@ class Loop:
         """From this frame's own first pass."""
         feature = network.feature(passes.first())
         clock.lap("requirement")
-        return self._make(passes, feature, clock)
+        return self._make(passes, network, feature, clock)
 
-    def _make(self, passes: _Passes, feature: Tensor, clock: StageClock) -> _Held:
-        plan = self._planner.plan(passes.encoded, feature)
+    def _make(self, passes: _Passes, network: TaskNetwork, feature: Tensor, clock: StageClock) -> _Held:
+        plan = self._planner.plan(passes.encoded, feature, network.task)
         kernels = None if self._tables.identity else self._tables.look_up(plan)
         clock.lap("plan")
         return _Held(plan, kernels, self._number, feature, self._number)

@@ -14,7 +14,7 @@ from cldyn_core.engine.folding import folded
 from cldyn_core.engine.kernels import BlockTable, KernelTables
 from cldyn_core.model import CLDyN
 from cldyn_core.rsc import RSC
-from cldyn_core.types import BlockPlan, CompensationPlan
+from cldyn_core.types import BlockPlan, CompensationPlan, Task
 from cldyn_core.vfn import Encoder
 
 Chooser = Callable[[A2SI, Tensor, Description, Tensor], BlockPlan]
@@ -38,14 +38,16 @@ class Planner:
         self._infrared = _Modality(model.vfn.encoder_ir, model.rsc_ir, tables.infrared, bank, choose)
         self._visible = _Modality(model.vfn.encoder_vi, model.rsc_vi, tables.visible, bank, choose)
 
-    def plan(self, encoded: Encoded, feature: Tensor) -> CompensationPlan:
-        """The choice of all A2SI, from the output of encoder block 0 and the task feature (B, C, ...) on its device.
+    def plan(self, encoded: Encoded, feature: Tensor, task: Task = Task.NONE) -> CompensationPlan:
+        """The choice of all A2SI, from encoder block 0's output and the feature (B, C, ...) of a task on its device.
 
         Raises ValueError for a feature that is not of rank >= 3.
         """
         infrared, visible = encoded.infrared, encoded.visible  # once: a backend may copy them out
         feature = requirement(feature, infrared)
-        return CompensationPlan(self._infrared.plan(infrared, feature), self._visible.plan(visible, feature))
+        return CompensationPlan(
+            self._infrared.plan(infrared, feature, task), self._visible.plan(visible, feature, task)
+        )
 
 
 class _Modality:
@@ -56,12 +58,12 @@ class _Modality:
         self._blocks, self._encoder = [folded(block) for block in blocks], folded(encoder)
         self._tables, self._bank, self._choose = tables, bank, choose
 
-    def plan(self, x: Tensor, feature: Tensor) -> tuple[BlockPlan, ...]:
+    def plan(self, x: Tensor, feature: Tensor, task: Task) -> tuple[BlockPlan, ...]:
         """What block i sees depends on what the blocks before it chose."""
         plans: list[BlockPlan] = []
         for i, block in enumerate(self._blocks):
             if i > 0:
                 before = self._tables[i - 1]
                 x = self._encoder.block(i, inject(x, before.look_up(plans[-1]), before))
-            plans.append(self._choose(block, self._bank, block.describe_task(feature), x))
+            plans.append(self._choose(block, self._bank, block.describe_task(feature, task), x))
         return tuple(plans)

@@ -139,7 +139,7 @@ class Methods:
         network = self.network(spec.task, spec.task_weights)
 
         def closed_loop(pair: LabelledPair) -> Fused:
-            result = model(*as_pair_batch([pair], self.device), network.feature)
+            result = model(*as_pair_batch([pair], self.device), network.feature, spec.task)
             return Fused(to_image(result.rgb), result.plan)
 
         return closed_loop

@@ -110,7 +110,8 @@ class ClosedLoop(SeveralTasksTraining):
             noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
             noise = self.recipe.noise(step) * noise[:, :, self.processes.part(self.recipe.batch)]
             with self.autocast():
-                image = self._running.compensate(begun, feature, noise.to(self.processes.device)).rgb.clamp(0.0, 1.0)
+                compensated = self._running.compensate(begun, feature, noise.to(self.processes.device), task)
+                image = compensated.rgb.clamp(0.0, 1.0)
                 after = network.losses(image.float(), targets).float()
             losses = (after + self.recipe.penalty * torch.relu(after - before)) / self.baseline[task]
             rows.append(self.gradient_row(losses, task.value, pairs, step))
@@ -128,7 +129,7 @@ class ClosedLoop(SeveralTasksTraining):
             def judge(pair: LabelledPair, task: Task = task, network: TaskNetwork = network) -> Sequence[float]:
                 begun, _, feature, targets = self._observe(task, [self.degraded(pair)])
                 with self.autocast():
-                    image = self._running.compensate(begun, feature).rgb.clamp(0.0, 1.0)
+                    image = self._running.compensate(begun, feature, task=task).rgb.clamp(0.0, 1.0)
                     return [float(network.losses(image.float(), targets))]
 
             relative[task] = self.held_out_means(self.held_out[task], judge)[0] / self.baseline[task]
@@ -139,7 +140,7 @@ class ClosedLoop(SeveralTasksTraining):
         """The first held-out pair of a task, without and with compensation."""
         self.train_mode(False)
         begun, _, feature, _ = self._observe(task, [self.shrunk(self.held_out[task][0])])
-        return self._running.fuse(begun), self._running.compensate(begun, feature)
+        return self._running.fuse(begun), self._running.compensate(begun, feature, task=task)
 
     def show(self, folder: RunFolder, step: int) -> None:
         """First held-out pair of each task: before, after, eight times their difference; and the plan."""

@@ -27,8 +27,10 @@ class ClosedLoopRun(SeveralTasksRun):
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
     compensation: Compensation = "full"
     """What is trained: full, or an ablation: fixed_choice, no_bank, convolution. Those begin with random weights."""
+    task_tokens: bool = False
+    """Give each task a learned token beside its feature, zeros at first, so that plans of the tasks can differ."""
     begin_with: str = ""
-    """Weights whose compensation to begin with, of the same architecture; "": that of `fusion`."""
+    """Weights whose compensation to begin with, of the same architecture but for task tokens; "": that of `fusion`."""
     recipe: ClosedLoopTraining = field(default_factory=ClosedLoopTraining)
 
 
@@ -40,7 +42,7 @@ def run_command(arguments: Sequence[str]) -> int:
 
 def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     torch.manual_seed(options.recipe.seed)
-    model = start_model(options.fusion, options.compensation)
+    model = start_model(options.fusion, options.compensation, options.task_tokens)
     if options.begin_with:
         take_compensation(model, resolve_weights(options.begin_with, "cldyn"))
     found = read_tasks(options)
@@ -52,27 +54,29 @@ def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     return Prepared(loop, {"data": found.counts(), "gigaflops_of_a_frame_640x480": costs})
 
 
-def start_model(fusion: str, compensation: Compensation) -> CLDyN:
+def start_model(fusion: str, compensation: Compensation, task_tokens: bool = False) -> CLDyN:
     """The weights to start from; with another compensation than theirs, only their fusion network."""
     path = resolve_weights(fusion, "cldyn")
-    model = load_weights(path)
-    if model.architecture.compensation == compensation:
-        return model
-    other = CLDyN(replace(model.architecture, compensation=compensation))
-    load_into(other.vfn, model.vfn.state_dict(), path)
-    return other.eval()
+    given = load_weights(path)
+    model = CLDyN(replace(given.architecture, compensation=compensation, task_tokens=task_tokens))
+    load_into(model.vfn, given.vfn.state_dict(), path)
+    if given.architecture.compensation == compensation:
+        take_compensation(model, path)
+    return model.eval()
 
 
 def take_compensation(model: CLDyN, path: Path) -> None:
-    """Give a model the compensation of a weight file; its fusion network stays. Raises ValueError if they differ in
-    architecture.
+    """Give a model the compensation of a weight file; its fusion network stays. Task tokens that only the model has
+    stay, those that only the file has are left out. Raises ValueError if they differ in more.
     """
     given = load_weights(path)
-    if given.architecture != model.architecture:
+    if replace(given.architecture, task_tokens=model.architecture.task_tokens) != model.architecture:
         raise ValueError(
             f"{path} has the architecture {given.architecture.as_dict()}, not {model.architecture.as_dict()}. "
             "Remedy: begin_with weights of the same blocks, branches and compensation"
         )
     parts = given.compensation()
     for name, part in model.compensation().items():
-        part.load_state_dict(parts[name].state_dict())
+        own = part.state_dict()
+        known = {key: value for key, value in parts[name].state_dict().items() if key in own}
+        part.load_state_dict({**own, **known})

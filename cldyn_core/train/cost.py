@@ -43,7 +43,7 @@ def frame_costs(model: CLDyN, networks: Mapping[Task, TaskNetwork], compensated:
             begun = model.begin(visible, infrared)
             image = model.fuse(begun).rgb.clamp(0, 1)
             if compensated:
-                image = model.compensate(begun, network.feature(image)).rgb.clamp(0, 1)
+                image = model.compensate(begun, network.feature(image), task=network.task).rgb.clamp(0, 1)
             return network.feature(image)
 
         return work
