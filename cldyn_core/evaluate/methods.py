@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from cldyn_core import tasks
-from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights
+from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights, variants
 from cldyn_core.classical import CLASSICAL
 from cldyn_core.data.images import PairError, read_visible
 from cldyn_core.data.pairs import IMAGE_SUFFIXES
@@ -62,7 +62,7 @@ Method = Callable[[LabelledPair], Fused]
 
 def parse_method(text: str, task: Task, weights: str, task_weights: Mapping[Task, str]) -> MethodSpec:
     """A method by name ("average", "vfn", "cldyn", "cldyn-detection", "cldyn-detection-stream"), or "name=folder",
-    "name=weights.safetensors".
+    "name=weights.safetensors", "name=paper" (bundled weights, unless there is a folder of that name).
 
     task: the one for which "cldyn" and named weights close the loop. Raises ValueError that says what is wrong.
     """
@@ -85,12 +85,15 @@ def parse_method(text: str, task: Task, weights: str, task_weights: Mapping[Task
 def _given(name: str, source: Path, task: Task, task_weights: Mapping[Task, str]) -> MethodSpec:
     if not name:
         raise ValueError(f"={source}: the method has no name. Remedy: name={source}")
-    if source.suffix == ".safetensors":
-        read_manifest(source)  # complain now, not in a worker
+    if source.is_dir():
+        return MethodSpec(name, "folder", str(source))
+    if source.suffix == ".safetensors" or str(source) in variants():
+        read_manifest(resolve_weights(str(source), "cldyn"))  # complain now, not in a worker
         return _closed(name, str(source), task, task_weights)
-    if not source.is_dir():
-        raise ValueError(f"method {name!r}: {source} is neither a folder of fused images nor a .safetensors file")
-    return MethodSpec(name, "folder", str(source))
+    raise ValueError(
+        f"method {name!r}: {source} is neither a folder of fused images nor a .safetensors file "
+        f"nor one of the bundled weights ({', '.join(variants())})"
+    )
 
 
 def _closed(name: str, weights: str, task: Task, task_weights: Mapping[Task, str]) -> MethodSpec:

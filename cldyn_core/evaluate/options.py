@@ -34,7 +34,7 @@ class EvalRun:
     """Larger pairs are made smaller until their longer side has so many pixels; 0: as they are."""
     methods: list[str] = field(default_factory=list)
     """Instead of the table's own: visible, infrared, average, maximum, laplacian, vfn, cldyn, cldyn-TASK,
-    name=folder of fused images, name=weights.safetensors; with flicker cldyn-TASK-stream."""
+    name=folder of fused images, name=weights.safetensors, name=paper (bundled); with flicker cldyn-TASK-stream."""
     method: list[str] = field(default_factory=list)
     """Beside the others, one each time: --method theirs=folder."""
     reference: str = ""

@@ -12,7 +12,9 @@ from evaluation_runs import QUICK, cells, evaluate
 
 from cldyn_core.cli import main
 from cldyn_core.data.synthetic import SceneConfig, write_sequence
+from cldyn_core.evaluate.methods import parse_method
 from cldyn_core.train import cost
+from cldyn_core.types import Task
 
 pytest.importorskip("jsonargparse")
 pytest.importorskip("faster_coco_eval")
@@ -201,3 +203,13 @@ def test_what_cannot_be_evaluated_is_said(
     status = main(["eval", *(word.format(street=street) for word in words), "--out", str(tmp_path), "--workers=1"])
     assert status == 1
     assert message in capfd.readouterr().err
+
+
+def test_bundled_weights_are_a_method_by_their_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    spec = parse_method("theirs=paper", Task.DETECTION, "default", {})
+    assert (spec.kind, spec.source) == ("cldyn", "paper")
+    with pytest.raises(ValueError, match=r"nor one of the bundled weights \(default, paper\)"):
+        parse_method("theirs=nothing", Task.DETECTION, "default", {})
+    (tmp_path / "paper").mkdir()
+    assert parse_method("theirs=paper", Task.DETECTION, "default", {}).kind == "folder"
