@@ -1,9 +1,10 @@
 """Endurance: a bag, over and over, through the real node process as fast as it fuses, while its memory is watched.
 
-    python bench/soak.py [BAG] [--frames 20000] [--switch-every 250] [--switches-per-second 0] [--csv FILE] [--ros-args ...]
+    python bench/soak.py [BAG] [--frames 20000] [--switch-every 250] [--switches-per-second 0] [--csv FILE]
 
-The next pair is shown when the one before is answered (or after 5 s, which counts as lost), so that the newest-frame rule
-drops nothing. Exit status 1: a frame was lost, a switch refused, or memory grows by 1 MB per 10,000 frames or more.
+The next pair is shown when the one before is answered (or after 5 s, which counts as lost), so that the newest-frame
+rule drops nothing. Exit status 1: a frame was lost or failed, a switch refused, or memory grows by 1 MB per 10,000
+frames or more.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ class Player(Node):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("bag", type=Path, nargs="?", help="with /infrared and /visible image_raw; else a rendered street")
+    parser.add_argument("bag", type=Path, nargs="?", help="of both image_raw topics; else a rendered street")
     parser.add_argument("--frames", type=int, default=20_000)
     parser.add_argument("--size", default="160x120", help="of the rendered street")
     parser.add_argument("--switch-every", type=int, default=250, metavar="FRAMES")
@@ -144,7 +145,8 @@ def soak(pairs: Sequence[Pair], node: subprocess.Popen[bytes], args: argparse.Na
     tasks = [task.value for task in available_tasks()]
     player = Player([*tasks[1:], tasks[0]], args.switches_per_second)
     player.wait_for_node(node)
-    samples, lost, every, started = [], 0, max(1, args.frames // SAMPLES), time.monotonic()
+    samples: list[Sample] = []
+    lost, every, started = 0, max(1, args.frames // SAMPLES), time.monotonic()
     for k in range(args.frames):
         if not args.switches_per_second and k % args.switch_every == args.switch_every // 2:
             player.switch()
@@ -181,7 +183,8 @@ def rendered_pairs(size: str, count: int = 30) -> list[Pair]:
     """Clips of every condition with 16-bit infrared, by way of a bag."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "street.mcap"
-        write_bag(_rendered(*map(int, size.split("x")), count), path, rate=30.0)
+        width, height = map(int, size.split("x"))
+        write_bag(_rendered(width, height, count), path, rate=30.0)
         return read_pairs(path)
 
 
