@@ -194,6 +194,8 @@ class EngineSettings:
     """Sensor values shown black and white when thermal_range is "fixed"."""
     homography: tuple[float, ...] = ()
     """Row-major 3x3 from infrared pixels to visible pixels; empty: stretch the infrared image onto the visible one."""
+    calibration: str = ""
+    """Path of a calibration of both cameras (doc/calibration.md), instead of a homography; empty: none."""
     detector_weights: str = "default"
     """"default" (the bundled ones) or path of a .safetensors file; likewise the two below."""
     segmentation_weights: str = "default"

@@ -57,7 +57,7 @@ def check(f: Field[Any], value: object) -> Any:
         raise ParameterError(f"{spec.name} takes {_kind(spec, wanted)}, got {_show(value)}")
     if wanted in (int, float):
         _check_range(spec, cast(float, value))
-    if isinstance(value, str) and not value:
+    if isinstance(value, str) and not value and f.default:
         raise ParameterError(f"{spec.name} must not be empty")
     return value
 

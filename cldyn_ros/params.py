@@ -130,6 +130,12 @@ class NodeParams:
         low=-_FLOAT_LIMIT,
         high=_FLOAT_LIMIT,
     )
+    registration_calibration: str = param(
+        "",
+        "registration.calibration",
+        "Path of a calibration of both cameras, as cldyn data calibrate writes it, instead of registration.homography. "
+        "Read when it is set. Empty: none.",
+    )
     thermal_range: str = param(
         "auto",
         "thermal.range",
@@ -197,6 +203,7 @@ class NodeParams:
             thermal_range=self.thermal_range,
             thermal_limits=(self.thermal_min, self.thermal_max),
             homography=self.registration_homography,
+            calibration=self.registration_calibration,
             detector_weights=self.detector_weights,
             segmentation_weights=self.segmentation_weights,
             saliency_weights=self.saliency_weights,
@@ -256,7 +263,7 @@ def declare(node: Node) -> NodeParams:
 def _show_default(default: object) -> str:
     if isinstance(default, bool):
         return str(default).lower()
-    return "[]" if default == () else str(default)
+    return "[]" if default == () else str(default) or '""'
 
 
 def markdown() -> str:

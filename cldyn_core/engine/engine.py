@@ -20,10 +20,11 @@ from cldyn_core.engine.executors.choose import create
 from cldyn_core.engine.kernels import KernelTables
 from cldyn_core.engine.loop import Loop
 from cldyn_core.engine.planner import Planner
-from cldyn_core.engine.prepare import homography_fault, prepare
+from cldyn_core.engine.prepare import prepare
 from cldyn_core.engine.selection import Selection, fastest_describer
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.model import CLDyN
+from cldyn_core.registration.registration import Registration
 from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, FramePair, StepResult, Task
@@ -54,6 +55,7 @@ class FusionEngine:
         self._applying = threading.Lock()  # longer held: a network may be loaded under it
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
+        self._registration = Registration(settings.homography, settings.calibration)
         self.apply(settings)
 
     @property
@@ -87,7 +89,7 @@ class FusionEngine:
         }
 
     def check(self, settings: EngineSettings) -> str:
-        """Why `apply` would refuse these settings; "" when it would not. Loads nothing."""
+        """Why `apply` would refuse these settings; "" when it would not. Loads no network."""
         for name in _FIXED:
             if getattr(settings, name) != getattr(self._settings, name):
                 return f"{name} cannot change while the engine runs"
@@ -101,7 +103,11 @@ class FusionEngine:
                 return f"{name} lies in 0..1, not {getattr(settings, name)}"
         if settings.loop_period < 1:
             return f"loop_period is at least 1, not {settings.loop_period}"
-        return homography_fault(settings.homography) or tasks.explain(settings.task, settings)
+        try:
+            self._registration_for(settings)
+        except ValueError as error:
+            return str(error)
+        return tasks.explain(settings.task, settings)
 
     def apply(self, settings: EngineSettings) -> None:
         """Use these settings from the next step on. May take seconds the first time a task is chosen. Raises
@@ -110,6 +116,7 @@ class FusionEngine:
         reason = self.check(settings)
         if reason:
             raise ValueError(reason)
+        registration = self._registration_for(settings)
         with self._applying:
             networks = self._networks
             if settings.task is not Task.NONE:
@@ -119,8 +126,14 @@ class FusionEngine:
                 networks = {k: v for k, v in networks.items() if k[0] is not settings.task} | {key: network}
             with self._lock:
                 old, self._settings, self._networks = self._settings, settings, networks
+                self._registration = registration
                 if _thermal_key(old) != _thermal_key(settings):
                     self._thermal = _thermal_range(settings)
+
+    def _registration_for(self, settings: EngineSettings) -> Registration:
+        """The one in force if it is asked for again, with its table of pixels. Raises ValueError."""
+        asked = settings.homography, settings.calibration
+        return self._registration if asked == self._registration.asked else Registration(*asked)
 
     def _load(self, settings: EngineSettings) -> TaskNetwork:
         network = tasks.create(settings.task, settings, self._device)
@@ -137,12 +150,12 @@ class FusionEngine:
 
     def _step(self, pair: FramePair) -> StepResult:
         with self._lock:
-            settings, thermal = self._settings, self._thermal
+            settings, thermal, registration = self._settings, self._thermal, self._registration
             network = self._networks.get(_network_key(settings))
         if network is not None:
             network.configure(settings)
         clock = StageClock(self._device)
-        frame = prepare(pair, thermal, settings, self._device)
+        frame = prepare(pair, thermal, registration, settings.max_pixels, self._device)
         made = self._loop.step(frame, network, settings.loop_mode, settings.loop_period, clock)
         image = to_image(made.rgb)
         clock.lap("finish")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,7 +11,8 @@ from torch import Tensor
 
 from cldyn_core.engine.colors import luma
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.types import EngineSettings, FramePair
+from cldyn_core.registration.registration import Registration, register
+from cldyn_core.types import FramePair
 
 _INFRARED_TYPES = (np.uint8, np.uint16, np.float32)
 
@@ -49,41 +48,17 @@ def check_pair(pair: FramePair, max_pixels: int) -> None:
             )
 
 
-def register(infrared: NDArray[Any], size: tuple[int, int], homography: tuple[float, ...]) -> NDArray[Any]:
-    """Bring (h, w) infrared onto the visible image's pixels; size is (H, W); see EngineSettings.homography. Outside:
-    0.
-    """
-    height, width = size
-    if homography:
-        matrix = np.asarray(homography, np.float64).reshape(3, 3)
-        return cv2.warpPerspective(infrared, matrix, (width, height), flags=cv2.INTER_LINEAR)
-    if infrared.shape == (height, width):
-        return infrared
-    shrinking = infrared.shape[0] > height
-    return cv2.resize(infrared, (width, height), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_LINEAR)
-
-
 def infrared_8bit(pair: FramePair, thermal: ThermalRange) -> NDArray[np.uint8]:
     """The infrared image on the visible one's pixels, (H, W) uint8, as the trainings keep it."""
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
     return np.rint(infrared * 255).astype(np.uint8)
 
 
-def homography_fault(values: tuple[float, ...]) -> str:
-    """Why these values are no homography; "" when they are one, or none are given."""
-    if not values:
-        return ""
-    if len(values) != 9:
-        return f"a homography has 9 values (row-major 3x3) or none, not {len(values)}"
-    matrix = np.asarray(values, np.float64)
-    if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix.reshape(3, 3))) < 1e-12:
-        return "the homography is not finite or cannot be inverted"
-    return ""
-
-
-def prepare(pair: FramePair, thermal: ThermalRange, settings: EngineSettings, device: torch.device) -> Frame:
-    """Checked, range-mapped, registered. Raises ValueError as `check_pair` does."""
-    check_pair(pair, settings.max_pixels)
-    infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], settings.homography)
+def prepare(
+    pair: FramePair, thermal: ThermalRange, registration: Registration, max_pixels: int, device: torch.device
+) -> Frame:
+    """Checked, range-mapped, registered. Raises ValueError as `check_pair` and the registration do."""
+    check_pair(pair, max_pixels)
+    infrared = registration(thermal.normalize(pair.infrared), pair.visible.shape[:2])
     visible = torch.from_numpy(np.require(pair.visible, requirements=["C", "W"])).to(device)  # not of read-only memory
     return Frame(visible, luma(visible), torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device))

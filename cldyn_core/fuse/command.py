@@ -9,11 +9,11 @@ from typing import Any
 
 from cldyn_core import tasks
 from cldyn_core.engine import resolve_device
-from cldyn_core.engine.prepare import homography_fault
 from cldyn_core.fuse.outputs import VIDEO_CODECS, ImageOutput, Output, VideoOutput
 from cldyn_core.fuse.plugins import plugins
 from cldyn_core.fuse.run import Run, execute
 from cldyn_core.fuse.sources import FrameSequence, find_sequences
+from cldyn_core.registration.registration import Registration
 from cldyn_core.types import Backend, EngineSettings, LoopMode, Precision, Task
 
 BAG_SUFFIXES = (".mcap", ".db3")
@@ -63,22 +63,25 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--weights", default="default", help="default, paper (bundled ones) or a .safetensors file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
-    parser.add_argument(
+    registration = parser.add_mutually_exclusive_group()
+    registration.add_argument(
         "--homography", type=float, nargs=9, default=(), metavar="H", help="infrared to visible pixels, row-major"
     )
+    registration.add_argument("--calibration", default="", metavar="FILE", help="of both cameras: cldyn data calibrate")
 
 
 def run_fuse(args: argparse.Namespace) -> int:
     """Run `cldyn fuse`. Returns the exit status; raises ValueError, OSError and ImportError."""
     settings = EngineSettings(
         args.task, args.mode, args.period, args.backend, args.precision, args.weights, args.device,
-        homography=tuple(args.homography),
+        homography=tuple(args.homography), calibration=args.calibration,
     )  # fmt: skip
     sequences = _find(args)
     output = _output(args, sequences)
     if args.ray is None:
         resolve_device(settings.device)
-    if fault := homography_fault(settings.homography) or tasks.explain(settings.task, settings):
+    Registration(settings.homography, settings.calibration)  # a bad one is refused before the networks are loaded
+    if fault := tasks.explain(settings.task, settings):
         raise ValueError(fault)
     return execute(Run(tuple(args.source), tuple(sequences), output, settings, args.workers, args.ray, args.existing))
 

@@ -214,6 +214,7 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
         ({"detector_confidence": float("nan")}, "detector_confidence lies in 0..1"),
         ({"detector_iou": -1.0}, "detector_iou lies in 0..1"),
         ({"homography": (1.0,)}, "9 values"),
+        ({"calibration": "no/such.yaml"}, r"calibration no/such.yaml: cannot be read: No such file"),
     ],
 )
 def test_refused_settings_have_a_reason_and_change_nothing(
@@ -225,6 +226,23 @@ def test_refused_settings_have_a_reason_and_change_nothing(
     with pytest.raises(ValueError, match=text):
         engine.apply(replace(before, **change))
     assert engine.settings == before
+
+
+def test_a_calibration_takes_the_infrared_image_to_its_pixels(tmp_path: Path, weights: str) -> None:
+    """Set while running, as a homography of the same effect: the same fused image."""
+    calibration = tmp_path / "pair.yaml"
+    sizes = "{image_width: 32, image_height: 24}"
+    values = (1.0, 0.0, 5.0, 0.0, 1.0, -3.0, 0.0, 0.0, 1.0)
+    calibration.write_text(f"infrared: {sizes}\nvisible: {sizes}\nhomography: {list(values)}\n")
+    engine, pair = FusionEngine(EngineSettings(weights=weights, device="cpu")), frame(24, 32)
+    plain = engine.step(pair).fused
+    engine.apply(replace(engine.settings, calibration=str(calibration)))
+    by_file = engine.step(pair).fused
+    engine.apply(replace(engine.settings, calibration="", homography=values))
+    np.testing.assert_allclose(by_file.astype(int), engine.step(pair).fused, atol=1)
+    assert np.abs(by_file.astype(int) - plain).max() > 5
+    with pytest.raises(ValueError, match="both given"):
+        engine.apply(replace(engine.settings, calibration=str(calibration)))
 
 
 def test_frames_over_the_limit_are_refused_and_the_engine_goes_on(probe: type[Probe], weights: str) -> None:

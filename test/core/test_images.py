@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cldyn_core.color import rgb_to_ycbcr, ycbcr_to_rgb
-from cldyn_core.engine.prepare import check_pair, homography_fault, register
+from cldyn_core.engine.prepare import check_pair
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.losses import sobel_magnitude, visual_loss
+from cldyn_core.registration.registration import homography_fault, register
 from cldyn_core.types import FramePair
 
 

@@ -35,7 +35,7 @@ def test_every_engine_setting_comes_from_a_parameter() -> None:
         "weights": "w", "device": "cpu", "thermal.range": "fixed",
         "thermal.min": 1, "thermal.max": 2.5, "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10,
-        "segmentation.weights": "s", "saliency.weights": "o",
+        "segmentation.weights": "s", "saliency.weights": "o", "registration.calibration": "c.yaml",
     }  # fmt: skip
     made = parse(values).to_engine_settings()
     assert (made.task, made.loop_mode) == (Task.DETECTION, LoopMode.OPEN)
