@@ -12,6 +12,7 @@ from typing import Any
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
@@ -98,7 +99,7 @@ class ActiveFusion:
         self._last_arrival = time.monotonic()
         try:
             convert = to_visible if source is Source.VISIBLE else to_infrared
-            shot = Shot(msg.header, convert(msg, self._params.max_pixels), self._last_arrival)
+            shot = Shot(self._header(msg), convert(msg, self._params.max_pixels), self._last_arrival)
         except ConversionError as error:
             self._health.received(source, str(error))
             self._warn(f"refused {source.value}", f"{source.value} image refused: {error}")
@@ -108,6 +109,12 @@ class ActiveFusion:
         self._offer(pairs)
         if not pairs and self._params.sync_on_missing == source.value:
             self._offer_alone(source)
+
+    def _header(self, msg: Image | CompressedImage) -> Header:
+        """As it came, or stamped now (`sync.stamp`)."""
+        if self._params.sync_stamp == "message":
+            return msg.header
+        return Header(stamp=self._node.get_clock().now().to_msg(), frame_id=msg.header.frame_id)
 
     def _offer(self, pairs: Sequence[Pair[Shot]]) -> None:
         for pair in pairs:

@@ -1,4 +1,4 @@
-"""Pairing by message_filters, for those who want its rules: `sync.policy` exact or approximate."""
+"""The pairer of `sync.policy`: nearest and exact are built in, approximate is message_filters, where installed."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class Pairer(Protocol[T]):
 
 def make_pairer(policy: str, tolerance_ns: int, infrared_offset_ns: int) -> Pairer[Any]:
     """The pairer of `sync.policy`. Raises ValueError when message_filters is needed and cannot be imported."""
-    if policy == "nearest":
-        return NearestPairer(tolerance_ns, infrared_offset_ns)
+    if policy != "approximate":
+        return NearestPairer(0 if policy == "exact" else tolerance_ns, infrared_offset_ns)
     try:
         importlib.import_module("message_filters")
     except ImportError as error:
@@ -47,7 +47,7 @@ def make_pairer(policy: str, tolerance_ns: int, infrared_offset_ns: int) -> Pair
             f"sync.policy {policy!r} needs message_filters ({error}): apt install ros-$ROS_DISTRO-message-filters, "
             "or use sync.policy 'nearest'"
         ) from error
-    return FilterPairer(policy, tolerance_ns, infrared_offset_ns)
+    return FilterPairer(tolerance_ns, infrared_offset_ns)
 
 
 @dataclass
@@ -59,12 +59,12 @@ class _Stamped(Generic[T]):
 
 
 class FilterPairer(Generic[T]):
-    """message_filters behind the interface of NearestPairer. It does not tell which frames it dropped, nor why."""
+    """ApproximateTimeSynchronizer as a Pairer. It does not tell which frames it dropped, nor why."""
 
-    def __init__(self, policy: str, tolerance_ns: int, infrared_offset_ns: int, queue: int = 10) -> None:
+    def __init__(self, tolerance_ns: int, infrared_offset_ns: int, queue: int = 10) -> None:
         self.tolerance_ns, self.infrared_offset_ns = tolerance_ns, infrared_offset_ns
         self.last_miss_ns: int | None = None
-        self._policy, self._queue = policy, queue
+        self._queue = queue
         self._counts = {source: Counts() for source in Source}
         self._newest: dict[Source, int] = {}
         self._last: dict[Source, Frame[T]] = {}
@@ -103,10 +103,7 @@ class FilterPairer(Generic[T]):
         filters: Any = importlib.import_module("message_filters")
         self._inputs = {source: filters.SimpleFilter() for source in Source}
         inputs = [self._inputs[Source.VISIBLE], self._inputs[Source.INFRARED]]
-        if self._policy == "exact":
-            synchronizer = filters.TimeSynchronizer(inputs, self._queue)
-        else:
-            synchronizer = filters.ApproximateTimeSynchronizer(inputs, self._queue, self.tolerance_ns / 1e9)
+        synchronizer = filters.ApproximateTimeSynchronizer(inputs, self._queue, self.tolerance_ns / 1e9)
         synchronizer.registerCallback(self._on_pair)
         self._synchronizer = synchronizer
         self._built_tolerance_ns = self.tolerance_ns

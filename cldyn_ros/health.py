@@ -236,7 +236,8 @@ def explain_no_match(sync: SyncState) -> str:
         bad = counts.dropped[Reason.NO_STAMP] + counts.dropped[Reason.DUPLICATE]
         if bad > counts.offered / 2:
             share = f"{bad} of {counts.offered}"
-            return f"{source.value} images carry stamp 0 or repeat their stamp ({share}): fix the driver"
+            bad_stamps = f"{source.value} images carry stamp 0 or repeat their stamp ({share})"
+            return f"{bad_stamps}: fix the driver, or set sync.stamp to arrival"
     apart = "" if sync.last_miss_ms is None else f" ({sync.last_miss_ms:.0f} ms at the last miss)"
     return (
         f"both cameras deliver, but their stamps are further apart{apart} than sync.tolerance_ms "

@@ -94,12 +94,24 @@ class NodeParams:
     sync_policy: str = param(
         "nearest",
         "sync.policy",
-        "How frames are paired. nearest: closest first, built in. exact, approximate: message_filters, if installed.",
+        "How frames are paired. nearest: closest first. exact: only equal stamps, for hardware triggers. approximate: "
+        "message_filters, if installed.",
         choices=("nearest", "exact", "approximate"),
         fixed=True,
     )
+    sync_stamp: str = param(
+        "message",
+        "sync.stamp",
+        "When an image was taken. message: as its header says. arrival: when it came, for drivers that do not stamp; "
+        "less exact, and what is published carries that time.",
+        choices=("message", "arrival"),
+    )
     sync_tolerance_ms: float = param(
-        50.0, "sync.tolerance_ms", "Largest time between the two images of a pair, in ms.", low=0.0, high=10_000.0
+        50.0,
+        "sync.tolerance_ms",
+        "Largest time between the two images of a pair, in ms. Not for policy exact.",
+        low=0.0,
+        high=10_000.0,
     )
     sync_infrared_offset_ms: float = param(
         0.0,
@@ -182,8 +194,8 @@ class NodeParams:
 
     @property
     def tolerance_ns(self) -> int:
-        """`sync.tolerance_ms` in nanoseconds."""
-        return round(self.sync_tolerance_ms * 1e6)
+        """`sync.tolerance_ms` in nanoseconds; 0 with policy exact."""
+        return 0 if self.sync_policy == "exact" else round(self.sync_tolerance_ms * 1e6)
 
     @property
     def infrared_offset_ns(self) -> int:

@@ -71,17 +71,18 @@ class Replayer:
 
     def _play_once(self, line: Timeline) -> None:
         for played, message in enumerate(self._bag.messages(self._publishers.keys()), start=1):
-            self._wait_until(line.due(message.stamp_ns), line)
+            self._wait_until(message.stamp_ns, line)
             if self._stop.is_set():
                 return
-            line.fit(message.stamp_ns, time.monotonic())
             self._publishers[message.topic].publish(self._data(message, line))
             self._show(played, message.stamp_ns)
 
-    def _wait_until(self, due: float, line: Timeline) -> None:
-        """Sleep, publishing /clock on its own beat."""
+    def _wait_until(self, stamp_ns: int, line: Timeline) -> None:
+        """Sleep until a message is due, publishing /clock on its own beat."""
         while not self._stop.is_set():
             now = time.monotonic()
+            line.fit(stamp_ns, now)  # before /clock: it must not run ahead and then jump back
+            due = line.due(stamp_ns)
             if self._clock is not None and now >= self._next_clock:
                 self._clock.publish(_clock_message(line.bag_time(now)))
                 self._next_clock = now + 1.0 / self._args.clock

@@ -183,7 +183,7 @@ class NearestPairer(Generic[T]):
 
     def _refuse(self, stream: _Stream[T], stamp_ns: int) -> Reason | None:
         """Reason to drop a frame on arrival. Resets both streams when time has jumped back."""
-        if stamp_ns == 0:
+        if stamp_ns <= 0:
             return Reason.NO_STAMP
         if stream.newest_ns is None or stamp_ns > stream.newest_ns:
             stream.late_streak = 0

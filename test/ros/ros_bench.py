@@ -135,10 +135,10 @@ class Bench:
             setattr(msg, name, value)
         self.connect(topic or f"/{source}/image_raw", Image).publish(msg)
 
-    def wait_until_offered(self, count: int) -> None:
+    def wait_until_offered(self, count: int, *sources: Source) -> None:
         """Until the node under test has taken so many images of each camera: a queue of DDS holds only some."""
         pairer = self.node._active._pairer
-        wait_for(lambda: all(pairer.counts(source).offered >= count for source in Source))
+        wait_for(lambda: all(pairer.counts(source).offered >= count for source in sources or Source))
 
     def show_pair(self, stamp_ns: int) -> None:
         """One image of each camera, 2 ms apart."""

@@ -1,4 +1,4 @@
-"""The message_filters policies, with a stand-in for message_filters where it is not installed."""
+"""The policies; approximate with a stand-in for message_filters where it is not installed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cldyn_ros.filters import make_pairer
 from cldyn_ros.sync import NearestPairer, Source
@@ -53,13 +55,37 @@ def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     module = types.ModuleType("message_filters")
     module.SimpleFilter = SimpleFilter  # type: ignore[attr-defined]
     module.ApproximateTimeSynchronizer = ApproximateTimeSynchronizer  # type: ignore[attr-defined]
-    module.TimeSynchronizer = ApproximateTimeSynchronizer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "message_filters", module)
+    monkeypatch.setitem(sys.modules, "message_filters", module if request.param == "approximate" else None)
     return str(request.param)
 
 
-def test_nearest_needs_no_message_filters() -> None:
-    assert isinstance(make_pairer("nearest", 5, 0), NearestPairer)
+@pytest.mark.parametrize("name", ["nearest", "exact"])
+def test_the_built_in_policies_need_no_message_filters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "message_filters", None)
+    assert isinstance(make_pairer(name, 5, 0), NearestPairer)
+
+
+stamps = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 6)), max_size=40, unique_by=lambda item: item[0])
+
+
+@given(visible=stamps, infrared=stamps)
+@settings(deadline=None, max_examples=200)
+def test_exact_pairs_equal_stamps_and_nothing_else(
+    visible: list[tuple[int, int]], infrared: list[tuple[int, int]]
+) -> None:
+    """Whatever is lost and however late one camera is against the other: as long as each delivers in order."""
+    pairer = make_pairer("exact", 50 * MS, -5)
+    arrivals = []
+    for source, frames, shift in ((Source.VISIBLE, visible, 0), (Source.INFRARED, infrared, 5)):
+        moment = 0
+        for stamp, late in sorted(frames):
+            moment = max(moment, stamp + late)
+            arrivals.append((moment, stamp, source, T0 + stamp * MS + shift))
+    pairs = [pair for *_, source, stamp in sorted(arrivals) for pair in pairer.offer(source, stamp, stamp)]
+    pairs += pairer.flush()
+    both = {stamp for stamp, _ in visible} & {stamp for stamp, _ in infrared}
+    assert [pair.visible.payload for pair in pairs] == [T0 + stamp * MS for stamp in sorted(both)]
+    assert all(pair.infrared.payload == pair.visible.payload + 5 and pair.gap_ns == 0 for pair in pairs)
 
 
 def test_missing_message_filters_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:

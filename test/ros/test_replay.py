@@ -189,6 +189,22 @@ def test_clock_runs_with_the_bag(listener: Listener, start: Start, tmp_path: Pat
     assert 1.5 < slope < 2.7
 
 
+def test_clock_does_not_jump_back_when_the_replayer_was_held_up(
+    listener: Listener, start: Start, tmp_path: Path
+) -> None:
+    bag = make_bag(tmp_path / "a.mcap", count=41)  # two seconds
+    clock = listener.hear("/clock", Clock, raw=False)
+    images = listener.hear("/visible/image_raw")
+    process = start(bag, "--clock", 50, "--wait-for-subscribers", 10, "--topics", "/visible/image_raw")
+    wait_for(lambda: len(images) >= 10)
+    process.send_signal(signal.SIGSTOP)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGCONT)
+    finish(process)
+    times = [message.clock.sec * 10**9 + message.clock.nanosec for _, message in clock]
+    assert times == sorted(times) and times[-1] <= START_NS + 2.1e9
+
+
 def test_restamp_moves_pairs_together_to_now(listener: Listener, start: Start, tmp_path: Path) -> None:
     bag = make_bag(tmp_path / "a.mcap", count=5)
     sides = [listener.hear(f"/{side}/image_raw") for side in ("infrared", "visible")]
