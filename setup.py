@@ -56,6 +56,7 @@ setup(
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),
         shared("launch", "*.launch.py"),
+        (f"share/{NAME}/sros2", ["config/sros2/policy.xml"]),
         shared("config", "*.yaml"),
     ],
     install_requires=["numpy", "opencv-python-headless", "PyYAML", "rosbags", "safetensors", "torch"],  # beside ROS

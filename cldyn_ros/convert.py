@@ -19,6 +19,11 @@ from cldyn_ros.image_header import encoded_size
 
 Array = NDArray[Any]
 
+MAX_BYTES_PER_PIXEL = 16
+"""Of max_pixels; larger messages are refused unseen. Twice the widest encoding, so that padded rows fit."""
+_MAX_FRAME_ID = 256  # characters; it goes into every message that the node publishes
+_SHOWN = 40  # characters of a sender's text in a reason, which goes into log and diagnostics
+
 
 class ConversionError(ValueError):
     """A message that is not a usable image. The text names what is wrong with it."""
@@ -129,6 +134,7 @@ def _bytes(data: Array) -> array.array[int]:
 
 
 def _read(msg: Image | CompressedImage, max_pixels: int, fallback: str) -> tuple[Array, Encoding]:
+    _check_message(msg, max_pixels)
     if isinstance(msg, CompressedImage):
         return _decompress(msg, max_pixels)
     encoding = ENCODINGS.get(msg.encoding)
@@ -163,14 +169,14 @@ def _decompress(msg: CompressedImage, max_pixels: int) -> tuple[Array, Encoding]
     data = bytes(msg.data)
     size = encoded_size(data)
     if size is None:
-        raise ConversionError(f"compressed data (format {msg.format!r}) is neither JPEG nor PNG")
+        raise ConversionError(f"compressed data (format {msg.format[:_SHOWN]!r}) is neither JPEG nor PNG")
     _check_size(*size, max_pixels)  # before decoding: a small file may claim a huge image
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     except cv2.error as error:
-        raise ConversionError(f"cannot decode compressed data (format {msg.format!r}): {error.err}") from error
+        raise ConversionError(f"cannot decode compressed data (format {msg.format[:_SHOWN]!r}): {error.err}") from error
     if image is None:
-        raise ConversionError(f"cannot decode compressed data (format {msg.format!r}, {len(data)} bytes)")
+        raise ConversionError(f"cannot decode compressed data (format {msg.format[:_SHOWN]!r}, {len(data)} bytes)")
     channels = 1 if image.ndim == 2 else image.shape[2]
     if image.dtype == np.uint16 and channels > 1:
         image = np.right_shift(image, 8).astype(np.uint8)
@@ -188,11 +194,21 @@ def _ask_cv_bridge(msg: Image, max_pixels: int, wanted: str) -> Array:
         from cv_bridge import CvBridge
     except Exception:  # it also fails with other errors than ImportError when built against another NumPy
         known = ", ".join(ENCODINGS)
-        raise ConversionError(f"encoding {msg.encoding!r} is not supported; supported: {known}") from None
+        raise ConversionError(f"encoding {msg.encoding[:_SHOWN]!r} is not supported; supported: {known}") from None
     try:
         return np.ascontiguousarray(CvBridge().imgmsg_to_cv2(msg, desired_encoding=wanted), dtype=np.uint8)
     except Exception as error:
-        raise ConversionError(f"cv_bridge cannot convert encoding {msg.encoding!r} to {wanted}: {error}") from error
+        name = msg.encoding[:_SHOWN]
+        raise ConversionError(f"cv_bridge cannot convert encoding {name!r} to {wanted}: {error}") from error
+
+
+def _check_message(msg: Image | CompressedImage, max_pixels: int) -> None:
+    """Before anything is copied."""
+    limit = MAX_BYTES_PER_PIXEL * max_pixels
+    if len(msg.data) > limit:
+        raise ConversionError(f"{len(msg.data)} bytes of data, more than {limit} ({MAX_BYTES_PER_PIXEL} x max_pixels)")
+    if len(msg.header.frame_id) > _MAX_FRAME_ID:
+        raise ConversionError(f"frame_id has {len(msg.header.frame_id)} characters, more than {_MAX_FRAME_ID}")
 
 
 def _check_size(width: int, height: int, max_pixels: int) -> None:

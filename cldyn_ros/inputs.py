@@ -21,6 +21,8 @@ except ImportError:  # Humble
 OnImage = Callable[[Source, "Image | CompressedImage"], None]
 
 _DEPTH = 10
+_MAX_COEFFICIENTS = 64  # the longest distortion model of OpenCV has 14
+_MAX_TEXT = 256
 
 
 class ImageInput:
@@ -108,7 +110,14 @@ class CameraInfoInput:
         return self._node.create_subscription(CameraInfo, self.topic, self._on_info, qos)
 
     def _on_info(self, msg: CameraInfo) -> None:
-        self.newest = msg
+        if usable(msg):
+            self.newest = msg
+
+
+def usable(msg: CameraInfo) -> bool:
+    """Whether a calibration is short enough to go out with every fused image."""
+    texts = (msg.header.frame_id, msg.distortion_model)
+    return len(msg.d) <= _MAX_COEFFICIENTS and max(map(len, texts)) <= _MAX_TEXT
 
 
 def camera_info_topic(node: Node) -> str:

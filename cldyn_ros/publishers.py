@@ -141,7 +141,12 @@ def scaled_camera_info(camera: CameraInfo, header: Header, image: NDArray[np.uin
     rows = (sx, sy, 1.0)
     info.k = [value * rows[k // 3] for k, value in enumerate(camera.k)]
     info.p = [value * rows[k // 4] for k, value in enumerate(camera.p)]
-    info.width, info.height = round(camera.width * sx), round(camera.height * sy)
-    info.roi.x_offset, info.roi.width = round(camera.roi.x_offset * sx), round(camera.roi.width * sx)
-    info.roi.y_offset, info.roi.height = round(camera.roi.y_offset * sy), round(camera.roi.height * sy)
+    info.width, info.height = _uint32(camera.width * sx), _uint32(camera.height * sy)
+    info.roi.x_offset, info.roi.width = _uint32(camera.roi.x_offset * sx), _uint32(camera.roi.width * sx)
+    info.roi.y_offset, info.roi.height = _uint32(camera.roi.y_offset * sy), _uint32(camera.roi.height * sy)
     return info
+
+
+def _uint32(value: float) -> int:
+    """Rounded, and kept within the message's field, whatever the camera said."""
+    return min(round(value), (1 << 32) - 1)

@@ -85,6 +85,7 @@ def test_shared_files_are_installed(installed: Installed, root: Path) -> None:
     share = installed.prefix / "share"
     assert (share / "ament_index" / "resource_index" / "packages" / "cldyn_ros").is_file()
     assert (share / "cldyn_ros" / "package.xml").is_file()
+    assert (share / "cldyn_ros" / "sros2" / "policy.xml").is_file()
     for folder, pattern in (("launch", "*.launch.py"), ("config", "*.yaml")):
         expected = {path.name for path in (root / folder).glob(pattern)}
         assert expected, folder

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import sys
 import types
+import zlib
 
 import cv2
 import numpy as np
@@ -230,6 +231,37 @@ def test_compressed_size_is_checked_before_decoding(extension: str, monkeypatch:
     monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ConversionError, match="32x24 is 768 pixels, more than max_pixels"):
         to_visible(msg, 700)
+
+
+def test_a_message_that_is_too_long_is_refused_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever width and height say, and whether the bytes are compressed or not; so are texts that go on."""
+    monkeypatch.setattr(np, "frombuffer", lambda *_: pytest.fail("read"))
+    long = array.array("B", bytes(16 * 768 + 1))
+    for msg in (broken(data=long), broken(data=long, width=1, height=1), CompressedImage(format="jpeg", data=long)):
+        for convert in (to_visible, to_infrared):
+            with pytest.raises(ConversionError, match=r"12289 bytes of data, more than 12288 \(16 x max_pixels\)"):
+                convert(msg, 768)
+    with pytest.raises(ConversionError, match="frame_id has 257 characters"):
+        to_visible(broken(header=Header(frame_id="f" * 257)), LIMIT)
+    with pytest.raises(ConversionError, match=r"encoding 'eeee.*") as refusal:
+        to_visible(broken(encoding="e" * 10_000), LIMIT)
+    assert len(str(refusal.value)) < 1000
+
+
+def test_a_file_that_hides_its_size_is_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both files say 8x8 to a reader that skips what it does not know, and decoders find 300x300 in the JPEG."""
+    large = np.full((300, 300, 3), 7, np.uint8)
+    jpeg, png = (cv2.imencode(kind, large)[1].tobytes() for kind in (".jpg", ".png"))
+    frame_8x8 = b"\xff\xc0\x00\x11\x08\x00\x08\x00\x08\x03\x01\x22\x00\x02\x11\x01\x03\x11\x01"
+    skipped = (jpeg[2:] + bytes(8)).ljust(5000, b"\0")
+    hidden_jpeg = b"\xff\xd8\xff\x00" + len(skipped).to_bytes(2, "big") + skipped[2:] + frame_8x8
+    decoy = b"teSt" + bytes([0, 0, 0, 8, 0, 0, 0, 8]) + bytes(5)
+    hidden_png = png[:8] + (13).to_bytes(4, "big") + decoy + zlib.crc32(decoy).to_bytes(4, "big") + png[8:]
+    for data in (b"\xff\xd8" + b"\xff\xd8" + jpeg[2:], hidden_jpeg, hidden_png):
+        assert encoded_size(data) is None
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ConversionError, match="neither JPEG nor PNG"):
+        to_visible(CompressedImage(format="jpeg", data=array.array("B", hidden_jpeg)), 1000)
 
 
 def test_encoded_size_of_progressive_jpeg_with_a_comment() -> None:
