@@ -28,6 +28,20 @@ from cldyn_core.types import FusionResult, LabelledPair, Task, as_pair_batch
 
 
 @dataclass(frozen=True)
+class _Observed:
+    """The uncompensated pass of a batch."""
+
+    begun: Beginning
+    image: Tensor
+    """(B, 3, H, W) in [0, 1]."""
+    losses: Tensor
+    """(B,)"""
+    feature: Tensor
+    """The requirement."""
+    targets: list
+
+
+@dataclass(frozen=True)
 class ClosedLoopTraining(SeveralTasksRecipe):
     """Recipe of stage 2."""
 
@@ -37,6 +51,14 @@ class ClosedLoopTraining(SeveralTasksRecipe):
     settle: float = 0.0
     """Share of the steps over which the noise of the choices falls to nothing, so that the rest learns with the choices
     of use. 0: noise to the end, as the paper.
+    """
+    restraint: float = 0.0
+    """What a mean absolute change of the image by 1 (black to white) costs, in relative task loss: with 0.5 a gray
+    level must lower the loss by 0.2 %. 0: nothing, as the paper.
+    """
+    fixed_statistics: bool = False
+    """Norms of the compensation keep the statistics they begin with. False: those of the batches, as the paper, which
+    mix what the plans of all tasks make.
     """
     selection_stride: int = 8
     """Pixels between the samples by which an image is described in training; 1: every pixel, as in evaluation."""
@@ -51,6 +73,8 @@ class ClosedLoopTraining(SeveralTasksRecipe):
             raise ValueError(f"selection_stride must be at least 1, not {self.selection_stride}")
         if not 0 <= self.settle <= 1:
             raise ValueError(f"settle must be in 0..1, not {self.settle}")
+        if self.restraint < 0:
+            raise ValueError(f"restraint must not be negative, not {self.restraint}")
 
     def noise(self, step: int) -> float:
         """Factor of the noise of the choices in a step, from 1."""
@@ -93,12 +117,21 @@ class ClosedLoop(SeveralTasksTraining):
         for task, pairs in self.held_out.items():
 
             def judge(pair: LabelledPair, task: Task = task) -> Sequence[float]:
-                return [float(self._observe(task, [self.degraded(pair)])[1])]
+                return [float(self._observe(task, [self.degraded(pair)]).losses)]
 
             (loss,) = self.held_out_means(pairs, judge)
             if not 0 < loss < math.inf:
                 raise FloatingPointError(f"{task.value}: the loss without compensation is {loss}")
             self.baseline[task] = loss
+
+    def train_mode(self, training: bool) -> None:
+        """See Training.train_mode; with fixed statistics the norms stay in evaluation mode."""
+        super().train_mode(training)
+        if self.recipe.fixed_statistics:
+            for module in self.modules.values():
+                for part in module.modules():
+                    if isinstance(part, nn.BatchNorm2d):
+                        part.eval()
 
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row a task. See Training.gradients."""
@@ -106,17 +139,19 @@ class ClosedLoop(SeveralTasksTraining):
         rows, figures = [], {}
         for index, (task, network) in enumerate(self.networks.items()):
             pairs = self.draws[task].degraded(self.draws[task].batch(step), step)
-            begun, before, feature, targets = self._observe(task, pairs)
+            seen = self._observe(task, pairs)
             noise = self._running.draw_noise(self.recipe.batch, torch_generator(self.recipe.seed, step, index))
             noise = self.recipe.noise(step) * noise[:, :, self.processes.part(self.recipe.batch)]
             with self.autocast():
-                compensated = self._running.compensate(begun, feature, noise.to(self.processes.device), task)
-                image = compensated.rgb.clamp(0.0, 1.0)
-                after = network.losses(image.float(), targets).float()
-            losses = (after + self.recipe.penalty * torch.relu(after - before)) / self.baseline[task]
-            rows.append(self.gradient_row(losses, task.value, pairs, step))
+                compensated = self._running.compensate(seen.begun, seen.feature, noise.to(self.processes.device), task)
+                image = compensated.rgb.float().clamp(0.0, 1.0)
+                after = network.losses(image, seen.targets).float()
+            change = (image - seen.image).abs().mean((1, 2, 3))
+            losses = (after + self.recipe.penalty * torch.relu(after - seen.losses)) / self.baseline[task]
+            rows.append(self.gradient_row(losses + self.recipe.restraint * change, task.value, pairs, step))
             figures[f"{task.value}/loss"] = self.average(after)
-            figures[f"{task.value}/gain"] = self.average(before - after) / self.average(before)
+            figures[f"{task.value}/gain"] = self.average(seen.losses - after) / self.average(seen.losses)
+            figures[f"{task.value}/change"] = self.average(change)
         return torch.stack(rows), figures
 
     @torch.no_grad()
@@ -127,10 +162,10 @@ class ClosedLoop(SeveralTasksTraining):
         for task, network in self.networks.items():
 
             def judge(pair: LabelledPair, task: Task = task, network: TaskNetwork = network) -> Sequence[float]:
-                begun, _, feature, targets = self._observe(task, [self.degraded(pair)])
+                seen = self._observe(task, [self.degraded(pair)])
                 with self.autocast():
-                    image = self._running.compensate(begun, feature, task=task).rgb.clamp(0.0, 1.0)
-                    return [float(network.losses(image.float(), targets))]
+                    image = self._running.compensate(seen.begun, seen.feature, task=task).rgb.clamp(0.0, 1.0)
+                    return [float(network.losses(image.float(), seen.targets))]
 
             relative[task] = self.held_out_means(self.held_out[task], judge)[0] / self.baseline[task]
         return relative_losses(relative)
@@ -139,8 +174,8 @@ class ClosedLoop(SeveralTasksTraining):
     def example(self, task: Task) -> tuple[FusionResult, FusionResult]:
         """The first held-out pair of a task, without and with compensation."""
         self.train_mode(False)
-        begun, _, feature, _ = self._observe(task, [self.shrunk(self.held_out[task][0])])
-        return self._running.fuse(begun), self._running.compensate(begun, feature, task=task)
+        seen = self._observe(task, [self.shrunk(self.held_out[task][0])])
+        return self._running.fuse(seen.begun), self._running.compensate(seen.begun, seen.feature, task=task)
 
     def show(self, folder: RunFolder, step: int) -> None:
         """First held-out pair of each task: before, after, eight times their difference; and the plan."""
@@ -154,14 +189,14 @@ class ClosedLoop(SeveralTasksTraining):
         save_weights(self.model, path, record)
 
     @torch.no_grad()
-    def _observe(self, task: Task, pairs: Pairs) -> tuple[Beginning, Tensor, Tensor, list]:
-        """The uncompensated pass: its shared beginning, each image's loss, the requirement, the ground truths."""
+    def _observe(self, task: Task, pairs: Pairs) -> _Observed:
         targets = [pair.target for pair in pairs]
         with self.autocast():
             begun = self._running.begin(*as_pair_batch(pairs, self.processes.device))
-            seen = self.networks[task].observe(self._running.fuse(begun).rgb.float().clamp(0.0, 1.0), targets)
+            image = self._running.fuse(begun).rgb.float().clamp(0.0, 1.0)
+            seen = self.networks[task].observe(image, targets)
         feature = seen.feature if self.recipe.closed_loop else torch.zeros_like(seen.feature)
-        return begun, seen.losses.float(), feature, targets
+        return _Observed(begun, image, seen.losses.float(), feature, targets)
 
 
 def _faster(model: CLDyN, recompute: bool) -> CLDyN:

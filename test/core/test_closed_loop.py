@@ -19,6 +19,7 @@ from cldyn_core.model import Architecture
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.closed_loop import ClosedLoop, ClosedLoopTraining
 from cldyn_core.train.closed_loop_command import take_compensation
+from cldyn_core.train.optimization import Optimization
 from cldyn_core.train.run import run as run_training
 from cldyn_core.train.run_folder import RunFolder
 from cldyn_core.types import LabelledPair, SaliencyMap
@@ -217,6 +218,27 @@ def test_the_noise_of_the_choices_settles(monkeypatch: pytest.MonkeyPatch) -> No
     assert torch.equal(gradient(4, 0), gradient(4, 3))
 
 
+def test_restraint_keeps_the_image_near_the_uncompensated_one(tmp_path: Path) -> None:
+    def change(restraint: float) -> float:
+        loop = prepare(replace(RECIPE, steps=12, restraint=restraint, validate_every=12))
+        nn.init.zeros_(loop.model.rsc_ir.blocks[0].zero_conv.weight)  # type: ignore[union-attr,arg-type]
+        nn.init.zeros_(loop.model.rsc_vi.blocks[0].zero_conv.weight)  # type: ignore[union-attr,arg-type]
+        loop.measure()
+        optimization = Optimization(loop)
+        return sum(optimization.step(step)["saliency/change"] for step in range(1, 13))
+
+    assert change(100.0) < 0.5 * change(0.0)
+
+
+@pytest.mark.parametrize("fixed", [False, True])
+def test_fixed_statistics_are_those_of_the_start(fixed: bool, tmp_path: Path) -> None:
+    loop = prepare(replace(RECIPE, fixed_statistics=fixed))
+    before = {name: value.clone() for name, value in loop.model.state_dict().items() if "running_" in name}
+    run(loop, tmp_path / "run")
+    after = loop.model.state_dict()
+    assert all(torch.equal(after[name], value) for name, value in before.items()) is fixed
+
+
 def test_a_compensation_moves_to_another_fusion_network(tmp_path: Path) -> None:
     torch.manual_seed(1)
     giver, taker, other = CLDyN(), CLDyN(), CLDyN(Architecture(branches=2))
@@ -231,7 +253,8 @@ def test_a_compensation_moves_to_another_fusion_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("field", "value"), [("size", 40), ("batch", 0), ("validate_every", 0), ("settle", 1.5), ("settle", -1)]
+    ("field", "value"),
+    [("size", 40), ("batch", 0), ("validate_every", 0), ("settle", 1.5), ("settle", -1), ("restraint", -1)],
 )
 def test_impossible_recipes_are_refused(field: str, value: float) -> None:
     with pytest.raises(ValueError, match=field):
