@@ -214,6 +214,7 @@ class StepResult:
     """(H, W, 3) RGB, size of the visible image."""
     task: Task
     mode: LoopMode
+    """Open where the loop was opened by an error, else as set."""
     output: TaskOutput = None
     """The task network's answer on the fused image; None when the task is none."""
     plan: CompensationPlan | None = None
@@ -225,7 +226,7 @@ class StepResult:
     that ran.
     """
     error: str = ""
-    """Why the loop was opened for this frame (the task network failed), else empty."""
+    """Why the loop is open for this frame (the task network failed), and when it is tried again; else empty."""
 
 
 def as_pair_batch(pairs: Sequence[LabelledPair], device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:

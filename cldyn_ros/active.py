@@ -100,7 +100,7 @@ class ActiveFusion:
         try:
             convert = to_visible if source is Source.VISIBLE else to_infrared
             shot = Shot(self._header(msg), convert(msg, self._params.max_pixels), self._last_arrival)
-        except ConversionError as error:
+        except (ConversionError, MemoryError) as error:  # what leaves a callback ends the node
             self._health.received(source, str(error))
             self._warn(f"refused {source.value}", f"{source.value} image refused: {error}")
             return
@@ -135,6 +135,10 @@ class ActiveFusion:
         except ValueError as error:
             self._health.failed("refused by engine", str(error))
             self._warn("engine", f"pair refused: {error}")
+            return
+        except MemoryError as error:
+            self._health.failed("out of memory", str(error))
+            self._warn("memory", f"pair refused: {error}")
             return
         if result.error:
             self._health.count("task errors", result.error)

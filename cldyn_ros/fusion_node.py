@@ -35,7 +35,7 @@ def load_engine(settings: EngineSettings) -> Any:
     """The real engine; imported here because that takes seconds."""
     from cldyn_core.engine import FusionEngine
 
-    return FusionEngine(settings)
+    return FusionEngine(settings, pause_s=1.0)
 
 
 class FusionNode(LifecycleNode):

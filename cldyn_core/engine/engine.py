@@ -5,8 +5,10 @@ runs.
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +16,13 @@ import torch
 from cldyn_core import tasks
 from cldyn_core.checkpoint import load_weights, resolve_weights
 from cldyn_core.engine.allocator import keep_freed_memory
+from cldyn_core.engine.backoff import BackOff
 from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import to_image
 from cldyn_core.engine.executors.choose import create
 from cldyn_core.engine.kernels import KernelTables
 from cldyn_core.engine.loop import Loop
+from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.planner import Planner
 from cldyn_core.engine.prepare import prepare
 from cldyn_core.engine.selection import Selection, fastest_describer
@@ -27,17 +31,38 @@ from cldyn_core.model import CLDyN
 from cldyn_core.registration.registration import Registration
 from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
-from cldyn_core.types import EngineSettings, FramePair, StepResult, Task
+from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 
 _FIXED = ("weights", "device", "backend", "precision")
+
+
+class _Force(NamedTuple):
+    """What is in force for one step."""
+
+    settings: EngineSettings
+    thermal: ThermalRange
+    registration: Registration
+    network: TaskNetwork | None
 
 
 class FusionEngine:
     """Owns the networks and the state of one stream. One thread calls `step`; any thread may call the rest."""
 
-    def __init__(self, settings: EngineSettings | None = None) -> None:
-        """Load everything. Raises ValueError or FileNotFoundError that names what is wrong (WeightsError is a
-        ValueError).
+    def __init__(
+        self,
+        settings: EngineSettings | None = None,
+        pause_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Load everything.
+
+        Args:
+            settings: in force from the start.
+            pause_s: how long what failed rests the first time before it is tried again; 0: every frame is a try.
+            clock: seconds, for the pauses.
+
+        Raises:
+            ValueError, FileNotFoundError: they name what is wrong (WeightsError is a ValueError).
         """
         settings = settings or EngineSettings()
         self._device = resolve_device(settings.device)
@@ -56,6 +81,7 @@ class FusionEngine:
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
         self._registration = Registration(settings.homography, settings.calibration)
+        self._fusion_rest, self._task_rest = (BackOff(pause_s, clock=clock) for _ in range(2))
         self.apply(settings)
 
     @property
@@ -142,26 +168,50 @@ class FusionEngine:
 
     @torch.inference_mode()
     def step(self, pair: FramePair) -> StepResult:
-        """Fuse one pair and answer the task. Raises ValueError for a pair it does not take; a task network that fails
-        opens the loop for this frame and is reported in `error`.
+        """Fuse one pair and answer the task. A task network that fails opens the loop, and is reported in `error`.
+
+        With `pause_s` it is tried again after a pause, longer each time; at once with other settings or image sizes.
+
+        Raises:
+            ValueError: a pair that it does not take.
+            MemoryError: not enough of it for this size; during the pause without a try.
+            FloatingPointError: the fused image would have NaN or infinite values.
         """
         with self._stepping:
-            return self._step(pair)
+            with self._lock:
+                network = self._networks.get(_network_key(self._settings))
+                force = _Force(self._settings, self._thermal, self._registration, network)
+            now = force.settings, pair.visible.shape, pair.infrared.shape
+            if refusal := self._fusion_rest.resting(now):
+                raise MemoryError(refusal)
+            try:
+                result = self._step(pair, force, now)
+            except Exception as fault:
+                if not ran_out(fault):
+                    raise
+                text = _no_memory(pair, self._device, fault)
+            else:
+                self._fusion_rest.succeeded()
+                return result
+            give_back(self._device)  # only here: a fault that is handled holds the tensors of what failed
+            raise MemoryError(self._fusion_rest.failed(text, now))
 
-    def _step(self, pair: FramePair) -> StepResult:
-        with self._lock:
-            settings, thermal, registration = self._settings, self._thermal, self._registration
-            network = self._networks.get(_network_key(settings))
+    def _step(self, pair: FramePair, force: _Force, now: object) -> StepResult:
+        settings, thermal, registration, network = force
+        error = self._task_rest.resting(now) if network is not None else ""
         if network is not None:
             network.configure(settings)
         clock = StageClock(self._device)
         frame = prepare(pair, thermal, registration, settings.max_pixels, self._device)
-        made = self._loop.step(frame, network, settings.loop_mode, settings.loop_period, clock)
+        made = self._loop.step(frame, None if error else network, settings.loop_mode, settings.loop_period, clock)
+        if made.error:
+            error = self._task_rest.failed(made.error, now)
+        elif network is not None and not error:
+            self._task_rest.succeeded()
         image = to_image(made.rgb)
         clock.lap("finish")
-        return StepResult(
-            image, settings.task, settings.loop_mode, made.output, made.plan, made.plan_age, clock.laps_ms, made.error
-        )
+        mode = LoopMode.OPEN if error else settings.loop_mode
+        return StepResult(image, settings.task, mode, made.output, made.plan, made.plan_age, clock.laps_ms, error)
 
     def close(self) -> None:
         """Drop the networks, after the step in progress; the engine cannot step afterwards. More than once does no
@@ -195,6 +245,14 @@ def resolve_device(name: str) -> torch.device:
             f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu"
         )
     return device
+
+
+def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:
+    height, width = pair.visible.shape[:2]
+    return (
+        f"not enough memory on {device} to fuse a visible image of {width}x{height}: use smaller images (max_pixels "
+        f"refuses larger ones) or another device ({type(fault).__name__}: {str(fault).splitlines()[0]})"
+    )
 
 
 def _network_key(settings: EngineSettings) -> tuple[Task, str]:

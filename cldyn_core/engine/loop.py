@@ -15,11 +15,15 @@ from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import recolor
 from cldyn_core.engine.executors.base import Executor
 from cldyn_core.engine.kernels import KernelTables, PlanKernels
+from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.planner import Planner
 from cldyn_core.engine.prepare import Frame
 from cldyn_core.engine.scene import SceneChange
+from cldyn_core.finite import check_finite
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import CompensationPlan, LoopMode, TaskOutput
+
+_FELT = "the task network's feature"
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class _Passes:
         return rgb
 
     def _finish(self, kernels: PlanKernels | None) -> Tensor:
-        return recolor(self._executor.finish(self.encoded, kernels), self._frame.visible)
+        luma = check_finite(self._executor.finish(self.encoded, kernels), "the fused image")
+        return recolor(luma, self._frame.visible)
 
 
 class Loop:
@@ -88,6 +93,8 @@ class Loop:
     ) -> Outcome:
         """Fuse a frame as the task requires. A task network that fails opens the loop for this frame, and its plan is
         forgotten.
+
+        Raises FloatingPointError where the fusion without compensation gives NaN or infinite values.
         """
         self._number += 1
         self._watch(frame, mode)
@@ -99,7 +106,10 @@ class Loop:
             return self._close(passes, network, mode, period, clock)
         except Exception as fault:  # whatever a task network does, the fused image goes out
             self._held.pop(network, None)
-            return Outcome(passes.first(), error=f"{network.task.value}: {type(fault).__name__}: {fault}")
+            error, no_memory = f"{network.task.value}: {type(fault).__name__}: {fault}", ran_out(fault)
+        if no_memory:  # only here: a fault that is handled holds the tensors of what failed
+            give_back(frame.luma.device)
+        return Outcome(passes.first(), error=error)
 
     def _watch(self, frame: Frame, mode: LoopMode) -> None:
         """Forget the plans that are not this scene's."""
@@ -129,6 +139,7 @@ class Loop:
                 held = self._plan_at_once(passes, network, clock)
         rgb = passes.compensated(held.kernels)
         answer = network.answer(rgb)
+        check_finite(answer.feature, _FELT)
         clock.lap("task")
         self._held[network] = replace(held, feature=answer.feature, felt=self._number)
         return Outcome(rgb, answer.outputs[0], held.plan, self._number - held.made)
@@ -140,6 +151,7 @@ class Loop:
         return self._make(passes, network, feature, clock)
 
     def _make(self, passes: _Passes, network: TaskNetwork, feature: Tensor, clock: StageClock) -> _Held:
+        check_finite(feature, _FELT)
         plan = self._planner.plan(passes.encoded, feature, network.task)
         kernels = None if self._tables.identity else self._tables.look_up(plan)
         clock.lap("plan")

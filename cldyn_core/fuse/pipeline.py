@@ -127,7 +127,7 @@ class Worker:
                 continue
             try:
                 result = step(engine, frame.pair)
-            except ValueError as error:
+            except (ValueError, MemoryError, FloatingPointError) as error:
                 writer.fail(frame, str(error))
                 continue
             writer.put(frame, result)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cldyn_core.finite import check_finite
 from cldyn_core.tasks.base import Answer, Observation, TaskNetwork
 from cldyn_core.tasks.ctdnet import CTDNet, Saliency
 from cldyn_core.tasks.images import normalize, pad_to_stride
@@ -86,8 +87,8 @@ def masks(targets: Sequence[SaliencyMap], like: Tensor) -> Tensor:
 
 
 def to_maps(logits: Tensor) -> list[SaliencyMap]:
-    """(B, 1, H, W) logits -> probabilities, 0..255."""
-    values = torch.sigmoid(logits[:, 0]).mul(255).round().to(torch.uint8)
+    """(B, 1, H, W) logits -> probabilities, 0..255. Raises FloatingPointError for NaN or infinite ones."""
+    values = torch.sigmoid(check_finite(logits, "the saliency map")[:, 0]).mul(255).round().to(torch.uint8)
     return [SaliencyMap(value) for value in values.cpu().numpy()]
 
 

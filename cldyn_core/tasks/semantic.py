@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cldyn_core.finite import check_finite
 from cldyn_core.tasks.base import Answer, Observation, TaskNetwork
 from cldyn_core.types import IGNORED, LabelMap, Task
 
@@ -50,6 +51,7 @@ class SemanticNetwork(TaskNetwork):
         return Answer(feature, [*self._likeliest(logits)])
 
     def _likeliest(self, logits: Tensor) -> list[LabelMap]:
+        logits = check_finite(logits, "the segmentation")
         return [LabelMap(one, self.names) for one in logits.argmax(1).to(torch.uint8).cpu().numpy()]
 
 
