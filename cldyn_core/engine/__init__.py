@@ -1,5 +1,6 @@
 """The engine: what a node, a script or a notebook drives to fuse a stream."""
 
-from cldyn_core.engine.engine import FusionEngine, resolve_device
+from cldyn_core.engine.engine import FusionEngine
+from cldyn_core.engine.load import resolve_device
 
 __all__ = ["FusionEngine", "resolve_device"]

@@ -14,20 +14,19 @@ import numpy as np
 import torch
 
 from cldyn_core import tasks
-from cldyn_core.checkpoint import load_weights, resolve_weights
 from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.backoff import BackOff
 from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import to_image
 from cldyn_core.engine.executors.choose import create
 from cldyn_core.engine.kernels import KernelTables
+from cldyn_core.engine.load import load_model, resolve_device
 from cldyn_core.engine.loop import Loop
 from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.planner import Planner
 from cldyn_core.engine.prepare import prepare
 from cldyn_core.engine.selection import Selection, fastest_describer
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.model import CLDyN
 from cldyn_core.registration.registration import Registration
 from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
@@ -221,30 +220,6 @@ class FusionEngine:
             if self.__dict__.pop("_loop", None) is not None:
                 self._executor.close()
         self._networks = {}
-
-
-def load_model(weights: str, device: torch.device) -> tuple[CLDyN, str]:
-    """Load a variant ("default", "paper") or a .safetensors path: the network in evaluation mode, and a line that says
-    what it is.
-    """
-    path = resolve_weights(weights, "cldyn")
-    model = load_weights(path).to(device)
-    return model, describe_weights(path)
-
-
-def resolve_device(name: str) -> torch.device:
-    """Turn a name into a device; "auto" is CUDA when there is one. Raises ValueError for one that is not there."""
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ValueError(f"unknown device {name!r}; use auto, cpu, cuda or cuda:<number>") from error
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device {name!r} is not there: torch sees {torch.cuda.device_count()} CUDA devices; use auto or cpu"
-        )
-    return device
 
 
 def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from cldyn_core import tasks
 from cldyn_core.checkpoint import read_manifest, resolve_weights
 from cldyn_core.data.images import PairError
-from cldyn_core.engine.engine import resolve_device
+from cldyn_core.engine import resolve_device
 from cldyn_core.environment import environment
 from cldyn_core.evaluate.comparisons import compare
 from cldyn_core.evaluate.methods import NETWORKS, MethodSpec, parse_method

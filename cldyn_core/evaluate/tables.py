@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cldyn_core.data.degrade import DEGRADATIONS
-from cldyn_core.engine.engine import resolve_device
+from cldyn_core.engine import resolve_device
 from cldyn_core.evaluate.efficiency import efficiency_table
 from cldyn_core.evaluate.evaluation import Evaluation, by_name, network_names
 from cldyn_core.evaluate.figures import Figure, fusion_columns, make_table

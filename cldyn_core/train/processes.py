@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cldyn_core.engine.engine import resolve_device
+from cldyn_core.engine import resolve_device
 
 
 class Processes:
