@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from rclpy.clock import Clock, ClockType
@@ -17,9 +18,10 @@ from std_msgs.msg import Header
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
 from cldyn_ros.filters import make_pairer
-from cldyn_ros.health import Health, InputState, SyncState
+from cldyn_ros.health import Health, InputState, Level, SyncState
 from cldyn_ros.inputs import CameraInfoInput, ImageInput
 from cldyn_ros.params import NodeParams
+from cldyn_ros.pause import DISABLED, Switch
 from cldyn_ros.publishers import Outputs
 from cldyn_ros.status import Job, Shot, caption, frame_report
 from cldyn_ros.sync import Pair, Source
@@ -40,6 +42,9 @@ class ActiveFusion:
         outputs: the publishers.
         params: the values at activation; `update` takes later ones.
         apply: gives the engine new settings; called in the worker.
+        switch: ~/enable.
+
+    If it cannot begin, what it has begun is undone.
     """
 
     def __init__(
@@ -49,25 +54,27 @@ class ActiveFusion:
         outputs: Outputs,
         params: NodeParams,
         apply: Callable[[EngineSettings], None],
+        switch: Switch,
     ) -> None:
-        self._node, self._engine, self._outputs, self._params = node, engine, outputs, params
+        self._node, self._engine, self._outputs, self._params, self._switch = node, engine, outputs, params, switch
         self._health = Health()
         self._pairer = make_pairer(params.sync_policy, params.tolerance_ns, params.infrared_offset_ns)
         self._last_arrival = time.monotonic()
         self._warned: dict[str, float] = {}
-        self._worker: Worker[Job, EngineSettings] = Worker(
-            self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure
-        )
-        self._inputs = {
-            source: ImageInput(node, source, params.image_transport, params.qos_reliability, self._on_image)
-            for source in Source
-        }
-        self._camera_info = CameraInfoInput(node)
-        steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still; the watch must not
-        self._timers = [
-            node.create_timer(TICK_S, self._on_tick, clock=steady),
-            node.create_timer(DIAGNOSTICS_S, self._on_diagnostics, clock=steady),
-        ]
+        with ExitStack() as begun:
+            self._worker: Worker[Job, EngineSettings] = Worker(
+                self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure
+            )
+            begun.callback(self._stop_worker)
+            self._inputs: dict[Source, ImageInput] = {}
+            for source in Source:
+                image_input = ImageInput(node, source, params.image_transport, params.qos_reliability, self._on_image)
+                self._inputs[source] = begun.enter_context(closing(image_input))
+            self._camera_info = begun.enter_context(closing(CameraInfoInput(node)))
+            steady = Clock(clock_type=ClockType.STEADY_TIME)  # simulated time may stand still; the watch must not
+            for period, on_time in ((TICK_S, self._on_tick), (DIAGNOSTICS_S, self._on_diagnostics)):
+                begun.callback(node.destroy_timer, node.create_timer(period, on_time, clock=steady))
+            self._begun = begun.pop_all()
 
     @property
     def topics(self) -> list[str]:
@@ -85,11 +92,9 @@ class ActiveFusion:
 
     def close(self) -> None:
         """Unsubscribe and stop the worker; a step in progress is finished and published."""
-        for image_input in self._inputs.values():
-            image_input.close()
-        self._camera_info.close()
-        for timer in self._timers:
-            self._node.destroy_timer(timer)
+        self._begun.close()
+
+    def _stop_worker(self) -> None:
         while not self._worker.stop(STOP_PATIENCE_S):  # nobody may use or free the engine before
             self._node.get_logger().warning("stopping; the step in progress has not ended yet")
 
@@ -97,6 +102,9 @@ class ActiveFusion:
 
     def _on_image(self, source: Source, msg: Image | CompressedImage) -> None:
         self._last_arrival = time.monotonic()
+        if self._paused():
+            self._health.passed_over(source)
+            return
         try:
             convert = to_visible if source is Source.VISIBLE else to_infrared
             shot = Shot(self._header(msg), convert(msg, self._params.max_pixels), self._last_arrival)
@@ -109,6 +117,14 @@ class ActiveFusion:
         self._offer(pairs)
         if not pairs and self._params.sync_on_missing == source.value:
             self._offer_alone(source)
+
+    def _paused(self) -> bool:
+        """Whether images are passed over. A change is told at once."""
+        reason = self._switch.reason(self._params.lazy, self._outputs.wanted)
+        if self._health.pause(reason, Level.WARN if reason == DISABLED else Level.OK):
+            self._node.get_logger().info(reason or "fusing what comes from now on")
+            self._on_diagnostics()
+        return bool(reason)
 
     def _header(self, msg: Image | CompressedImage) -> Header:
         """As it came, or stamped now (`sync.stamp`)."""
@@ -149,6 +165,7 @@ class ActiveFusion:
         number = self._health.fused(result.timings_ms, total_ms)
         report = frame_report(result, job, number, total_ms, self._sync_state().counts, self._health.events())
         self._outputs.publish_status(report, job.header)
+        self._outputs.publish_latencies({**result.timings_ms, "total": total_ms}, job.header)
 
     def _step(self, job: Job) -> StepResult:
         if job.visible is not None and job.infrared is not None:
@@ -166,10 +183,11 @@ class ActiveFusion:
     # Watching
 
     def _on_tick(self) -> None:
-        """Follow the cameras' QoS, settle what waits when both cameras are silent, name a missing camera in the log."""
+        """Follow cameras and subscribers, settle what waits when both cameras are silent, name a missing camera."""
         for image_input in self._inputs.values():
             image_input.tick()
         self._camera_info.tick()
+        self._paused()
         if time.monotonic() - self._last_arrival > self._params.sync_timeout_ms / 2e3:
             self._offer(self._pairer.flush())
         if self._health.starving(self._params.sync_timeout_ms):

@@ -25,6 +25,7 @@ from cldyn_ros import params as parameters
 from cldyn_ros.active import ActiveFusion
 from cldyn_ros.dds import use_packaged_profile
 from cldyn_ros.filters import make_pairer
+from cldyn_ros.pause import Switch
 from cldyn_ros.publishers import Outputs
 from cldyn_ros.stopping import StopFlag
 
@@ -57,6 +58,7 @@ class FusionNode(LifecycleNode):
         self._active: ActiveFusion | None = None
         self._unprepared: dict[Task, str] = {}
         self._params = parameters.declare(self)
+        self._switch = Switch(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
     @property
@@ -91,7 +93,7 @@ class FusionNode(LifecycleNode):
         """Start the worker, subscribe, start the timers."""
         assert self._outputs is not None, "active comes after configured"
         self._apply(self._params.to_engine_settings())  # what was set while a step kept the last worker busy
-        self._active = ActiveFusion(self, self._engine, self._outputs, self._params, self._apply)
+        self._active = ActiveFusion(self, self._engine, self._outputs, self._params, self._apply, self._switch)
         task, mode, topics = self._params.task, self._params.loop_mode, " and ".join(self._active.topics)
         self.get_logger().info(f"active: task {task}, loop {mode}, waiting for {topics}")
         return TransitionCallbackReturn.SUCCESS
@@ -163,16 +165,17 @@ class FusionNode(LifecycleNode):
             self._outputs.publish_label_info(names, settings.detector_confidence)
 
     def _stop(self) -> None:
-        if self._active is not None:
-            self._active.close()
-        self._active = None
+        active, self._active = self._active, None
+        if active is not None:
+            active.close()
 
     def _free(self) -> None:
-        if self._outputs is not None:
-            self._outputs.close()
-        if self._engine is not None:
-            self._engine.close()
-        self._outputs = self._engine = None
+        outputs, engine = self._outputs, self._engine
+        self._outputs = self._engine = None  # first: what raises now is not tried again
+        if outputs is not None:
+            outputs.close()
+        if engine is not None:
+            engine.close()
 
 
 def main(

@@ -61,6 +61,7 @@ class SyncState:
 class _Input:
     rate: Rate = field(default_factory=Rate)
     received: int = 0
+    passed_over: int = 0
     refused: int = 0
     last_error: str = ""
     last_good: float | None = None
@@ -81,6 +82,7 @@ class Health:
         self._events: Counter[str] = Counter()
         self._last_error = ""
         self._last_pair: float | None = None
+        self._pause, self._pause_level = "", Level.OK
         self._latency: dict[str, Window] = {}
         self._gap = Window()
 
@@ -95,6 +97,22 @@ class Health:
                 state.last_error = error
             else:
                 state.last_good = self._clock()
+
+    def passed_over(self, source: Source) -> None:
+        """An image arrived during a pause."""
+        self.received(source)
+        with self._lock:
+            self._inputs[source].passed_over += 1
+
+    def pause(self, reason: str, level: Level = Level.OK) -> bool:
+        """No frame is to be fused, and why; "" goes on, with all patience anew. True if that is a change."""
+        with self._lock:
+            changed = reason != self._pause
+            self._pause, self._pause_level = reason, level
+            if changed and not reason:
+                self._started, self._failed_in_a_row = self._clock(), 0
+                self._last_pair = self._last_fused = None
+            return changed
 
     def paired(self, gap_ms: float) -> None:
         """A pair was made."""
@@ -141,15 +159,15 @@ class Health:
             return self._silence_s(source) * 1e3 > timeout_ms
 
     def starving(self, timeout_ms: float) -> bool:
-        """True without a pair for `timeout_ms`."""
+        """True without a pair for `timeout_ms`; not in a pause."""
         with self._lock:
-            return self._waited_s() * 1e3 > timeout_ms
+            return not self._pause and self._waited_s() * 1e3 > timeout_ms
 
     def starvation(self, timeout_ms: float, inputs: Mapping[Source, InputState], sync: SyncState) -> str:
         """Why there was no pair for `timeout_ms`: the missing camera, counts, likely cause. "" if there was one."""
         with self._lock:
             waited = self._waited_s()
-            if waited * 1e3 <= timeout_ms:
+            if self._pause or waited * 1e3 <= timeout_ms:
                 return ""
             missing = [s for s in Source if self._silence_s(s) * 1e3 > timeout_ms]
             causes = [f"{s.value} missing: {self._explain(s, inputs[s])}" for s in missing]
@@ -197,6 +215,7 @@ class Health:
             "publishers": str(graph.publishers),
             "rate Hz": f"{state.rate.hertz(now):.1f}",
             "received": str(state.received),
+            "passed over": str(state.passed_over),
             "refused by converter": str(state.refused),
             "last converter error": state.last_error,
             "paired": str(counts.paired),
@@ -216,6 +235,8 @@ class Health:
             values |= {f"pair gap p{percent} ms": f"{gap:.1f}"} if gap is not None else {}
         values |= {event: str(n) for event, n in sorted(self._events.items())}
         values["last error"] = self._last_error
+        if self._pause:
+            return Report("fusion", self._pause_level, self._pause, values)
         if fault := starvation or self._stall(now):
             return Report("fusion", Level.ERROR, fault, values)
         return Report("fusion", Level.OK, "fusing" if self._fused else "waiting for the first pair", values)

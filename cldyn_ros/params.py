@@ -28,6 +28,11 @@ class NodeParams:
     autostart: bool = param(
         True, "autostart", "Configure and activate at start. false: wait for lifecycle transitions.", fixed=True
     )
+    lazy: bool = param(
+        True,
+        "lazy",
+        "Fuse only while somebody subscribes to anything that comes with a frame. false: always.",
+    )
     task: str = param(
         "none",
         "task",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from numpy.typing import NDArray
 from rclpy.node import Node
 from rclpy.qos import QoSDurabilityPolicy, QoSProfile
-from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
+from rclpy.time import Time
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Float64, Header
 
 from cldyn_core.types import Detections, LabelMap, SaliencyMap, StepResult, TaskOutput
 from cldyn_ros.convert import to_image_msg, to_jpeg_msg
 from cldyn_ros.health import Report
+from cldyn_ros.interface import OUTPUTS, latency_topic, message_class
 from cldyn_ros.overlay import draw_overlay
 
 try:
@@ -26,8 +28,6 @@ except ImportError as error:
         "vision_msgs is missing: run `make setup`, or on a ROS installation `apt install ros-$ROS_DISTRO-vision-msgs`"
     ) from error
 
-ANSWERS = {"detections": Detection2DArray, "segmentation": Image, "saliency": Image}
-"""Type of the answers, by topic below the node's name."""
 _DEPTH = 5
 _LATCHED = QoSProfile(depth=1, durability=QoSDurabilityPolicy.TRANSIENT_LOCAL)
 
@@ -38,53 +38,60 @@ class Outputs:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._name = node.get_fully_qualified_name().lstrip("/")
-        self._publishers: list[Any] = []
-        self._fused = self._create(Image, "~/fused/image_raw")
-        self._compressed = self._create(CompressedImage, "~/fused/image_raw/compressed")
-        self._camera_info = self._create(CameraInfo, "~/fused/camera_info")
-        self._answers = {topic: self._create(kind, f"~/{topic}") for topic, kind in ANSWERS.items()}
-        self._label_info = self._create(LabelInfo, "~/label_info", _LATCHED)
-        self._overlay = self._create(Image, "~/overlay")
-        self._status = self._create(DiagnosticArray, "~/status")
-        self._diagnostics = self._create(DiagnosticArray, "/diagnostics")
+        self._publishers: dict[str, Any] = {}
+        for output in OUTPUTS:
+            qos = _LATCHED if output.name == "~/label_info" else _DEPTH
+            self._publishers[output.name] = node.create_publisher(message_class(output.kind), output.name, qos)
+        self._per_frame = [self._publishers[output.name] for output in OUTPUTS if output.per_frame]
 
     def close(self) -> None:
         """Destroy all publishers."""
-        for publisher in self._publishers:
+        for publisher in self._publishers.values():
             self._node.destroy_publisher(publisher)
         self._publishers.clear()
+        self._per_frame.clear()
+
+    def wanted(self) -> bool:
+        """Whether somebody subscribes to anything that comes with a frame."""
+        return any(publisher.get_subscription_count() for publisher in self._per_frame)
 
     def publish(self, result: StepResult, header: Header, camera: CameraInfo | None, caption: str) -> None:
         """One step's fused image and answer; what costs time only for those who subscribe."""
-        self._fused.publish(to_image_msg(result.fused, header))
+        publishers = self._publishers
+        publishers["~/fused/image_raw"].publish(to_image_msg(result.fused, header))
         if camera is not None:
-            self._camera_info.publish(scaled_camera_info(camera, header, result.fused))
-        if self._compressed.get_subscription_count():
-            self._compressed.publish(to_jpeg_msg(result.fused, header))
+            publishers["~/fused/camera_info"].publish(scaled_camera_info(camera, header, result.fused))
+        if publishers["~/fused/image_raw/compressed"].get_subscription_count():
+            publishers["~/fused/image_raw/compressed"].publish(to_jpeg_msg(result.fused, header))
         for topic, message in answer_msgs(result.output, header):
-            self._answers[topic].publish(message)
-        if self._overlay.get_subscription_count():
-            self._overlay.publish(to_image_msg(draw_overlay(result.fused, result.output, caption), header))
+            publishers[f"~/{topic}"].publish(message)
+        if publishers["~/overlay"].get_subscription_count():
+            picture = draw_overlay(result.fused, result.output, caption)
+            publishers["~/overlay"].publish(to_image_msg(picture, header))
+
+    def publish_latencies(self, values_ms: Mapping[str, float], header: Header) -> None:
+        """Each of STAGES on its topic, for those who subscribe."""
+        stamp = Time.from_msg(header.stamp, self._node.get_clock().clock_type)
+        age_ms = (self._node.get_clock().now() - stamp).nanoseconds / 1e6
+        for stage, value in (*values_ms.items(), ("age", age_ms)):
+            publisher = self._publishers.get(latency_topic(stage))
+            if publisher is not None and publisher.get_subscription_count():
+                publisher.publish(Float64(data=value))
 
     def publish_status(self, report: Report, header: Header) -> None:
         """The status of one frame, stamped as the frame."""
-        self._status.publish(self._array([report], header))
+        self._publishers["~/status"].publish(self._array([report], header))
 
     def publish_diagnostics(self, reports: Iterable[Report]) -> None:
         """The node's state, stamped now."""
         header = Header(stamp=self._node.get_clock().now().to_msg())
-        self._diagnostics.publish(self._array(reports, header))
+        self._publishers["/diagnostics"].publish(self._array(reports, header))
 
     def publish_label_info(self, names: Sequence[str], threshold: float) -> None:
         """The class names of the task in force; latched."""
         header = Header(stamp=self._node.get_clock().now().to_msg())
         classes = [VisionClass(class_id=k, class_name=name) for k, name in enumerate(names)]
-        self._label_info.publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
-
-    def _create(self, kind: type[Any], topic: str, qos: QoSProfile | int = _DEPTH) -> Any:
-        publisher = self._node.create_publisher(kind, topic, qos)
-        self._publishers.append(publisher)
-        return publisher
+        self._publishers["~/label_info"].publish(LabelInfo(header=header, class_map=classes, threshold=threshold))
 
     def _array(self, reports: Iterable[Report], header: Header) -> DiagnosticArray:
         statuses = [
@@ -101,7 +108,7 @@ class Outputs:
 
 
 def answer_msgs(answer: TaskOutput, header: Header) -> Iterator[tuple[str, Any]]:
-    """The topic of a task's answer, one of ANSWERS, and its message; nothing without an answer."""
+    """The topic of a task's answer, below the node's name, and its message; nothing without an answer."""
     if isinstance(answer, Detections):
         yield "detections", detections_msg(answer, header)
     elif isinstance(answer, LabelMap):

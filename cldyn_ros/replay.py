@@ -7,14 +7,12 @@ jumps back in time, as with `ros2 bag play --loop`; --restamp makes them follow 
 from __future__ import annotations
 
 import argparse
-import importlib
 import signal
 import struct
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import rclpy
 from rclpy.duration import Duration
@@ -27,6 +25,7 @@ from rosgraph_msgs.msg import Clock
 
 from cldyn_ros.bag_files import BagError, BagMessage, BagReader, BagTopic
 from cldyn_ros.dds import use_packaged_profile
+from cldyn_ros.interface import message_class
 from cldyn_ros.stopping import StopFlag
 from cldyn_ros.timeline import Timeline, loop_gap_ns
 
@@ -154,12 +153,6 @@ class Replayer:
         text = f"played {played}/{self._total}, t {(stamp_ns - self._bag.start_ns) / 1e9:.1f} s"
         live = sys.stderr.isatty() and not self._args.verbose and played < self._total
         print(f"\r{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
-
-
-def message_class(name: str) -> Any:
-    """The Python class of a type named as "sensor_msgs/msg/Image". Raises ImportError or AttributeError."""
-    package, _, kind = name.split("/")
-    return getattr(importlib.import_module(f"{package}.msg"), kind)
 
 
 def header_stamp(data: bytes) -> int:

@@ -53,6 +53,7 @@ def make_bench(rclpy_session: Any) -> Iterator[MakeBench]:
             engines.append(engine(settings))
             return engines[-1]
 
+        parameters.setdefault("lazy", False)  # a test that listens to nothing has frames fused too
         overrides = [Parameter(name.replace("__", "."), value=value) for name, value in parameters.items()]
         node = FusionNode(factory, parameter_overrides=overrides, cli_args=cli_args)
         if start:

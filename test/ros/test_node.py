@@ -561,7 +561,7 @@ SCRIPT = """
 def test_signal_in_mid_inference_ends_cleanly(make_bench: MakeBench, number: int) -> None:
     bench = make_bench(start=False)  # plays the cameras; its own node stays unconfigured
     script = textwrap.dedent(SCRIPT).format(folder=os.path.dirname(__file__))
-    command = [sys.executable, "-c", script, "--ros-args", "-r", "__node:=other"]
+    command = [sys.executable, "-c", script, "--ros-args", "-r", "__node:=other", "-p", "lazy:=false"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
