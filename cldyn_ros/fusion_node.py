@@ -40,7 +40,7 @@ def load_engine(settings: EngineSettings) -> Any:
 
 
 class FusionNode(LifecycleNode):
-    """Managed node. configure loads the engine, activate subscribes, deactivate stops, cleanup frees.
+    """Managed node. configure loads the engine, activate subscribes, deactivate stops and rests, cleanup frees.
 
     Args:
         engine_factory: makes the engine from its settings; see cldyn_core.engine.FusionEngine for the interface.
@@ -99,8 +99,11 @@ class FusionNode(LifecycleNode):
         return TransitionCallbackReturn.SUCCESS
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and stop the worker; a step in progress is finished and published."""
+        """Unsubscribe and stop the worker; a step in progress is finished and published. The networks stay loaded, so
+        that activation takes no time; what was cached for the frames is given back.
+        """
         self._stop()
+        self._engine.rest()
         return TransitionCallbackReturn.SUCCESS
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:

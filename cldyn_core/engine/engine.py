@@ -212,14 +212,20 @@ class FusionEngine:
         mode = LoopMode.OPEN if error else settings.loop_mode
         return StepResult(image, settings.task, mode, made.output, made.plan, made.plan_age, clock.laps_ms, error)
 
+    def rest(self) -> None:
+        """Give back the memory that is kept for speed, after the step in progress. The networks stay loaded."""
+        with self._stepping:
+            give_back(self._device)
+
     def close(self) -> None:
         """Drop the networks, after the step in progress; the engine cannot step afterwards. More than once does no
         harm.
         """
         with self._stepping:
             if self.__dict__.pop("_loop", None) is not None:
-                self._executor.close()
-        self._networks = {}
+                self.__dict__.pop("_executor").close()
+            self._networks = {}
+            give_back(self._device)
 
 
 def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:

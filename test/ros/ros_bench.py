@@ -33,6 +33,7 @@ class FakeEngine:
         self.task_error = ""
         self.pairs: list[FramePair] = []
         self.closed = False
+        self.rests = 0
 
     def explain(self, task: Task) -> str:
         return "" if task in AVAILABLE else f"task {task.value} needs a network that is not bundled"
@@ -66,6 +67,9 @@ class FakeEngine:
             pair.visible.copy(), settings.task, settings.loop_mode, output, timings_ms={"prepare": 1.0, "task": 2.0},
             error=task_error,
         )  # fmt: skip
+
+    def rest(self) -> None:
+        self.rests += 1
 
     def close(self) -> None:
         self.closed = True

@@ -111,6 +111,7 @@ def test_enable_stops_and_resumes_without_losing_anything(make_bench: MakeBench)
     assert bench.node.count_subscribers("/visible/image_raw") == 1
     assert state(bench) == "active"
     assert change(bench, "deactivate") and change(bench, "activate")  # what it was told outlasts that
+    assert bench.engine.rests == 1
     told.clear()
     fusion_status(told, "disabled by ~/enable")
     bench.show_pair(T0 + 2 * PERIOD)
