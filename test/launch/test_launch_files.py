@@ -15,15 +15,17 @@ import yaml
 from cldyn_core.types import LoopMode, Task
 from cldyn_ros.params import FIELDS
 
-FILES = ("fusion.launch.py", "replay.launch.py")
+CAMERAS = ("depthai_thermal.launch.py", "flir_boson_uvc.launch.py")
+FILES = ("fusion.launch.py", "replay.launch.py", *CAMERAS)
 SINCE_HUMBLE = {
     "launch": {"LaunchContext", "LaunchDescription"},
     "launch.actions": {
         "DeclareLaunchArgument", "GroupAction", "IncludeLaunchDescription", "OpaqueFunction", "Shutdown",
     },
     "launch.launch_description_sources": {"PythonLaunchDescriptionSource"},
-    "launch.substitutions": {"LaunchConfiguration"},
+    "launch.substitutions": {"LaunchConfiguration", "PathJoinSubstitution"},
     "launch_ros.actions": {"Node", "SetParameter", "SetParametersFromFile"},
+    "launch_ros.substitutions": {"FindPackageShare"},
 }  # fmt: skip
 """Names that every distribution from the first Humble to today's has (EqualsSubstitution came to Humble in 2025)."""
 
@@ -139,8 +141,66 @@ def test_replayer_gets_the_flags_of_the_switches_that_are_on(root: Path, switche
     assert words[: 5 + len(flags)] == ["x.mcap", "--rate", "1.0", "--wait-for-subscribers", "30", *flags]
 
 
-def up_to_the_first_node(path: Path, given: dict[str, str]) -> tuple[Any, Any]:
-    """Run a launch file up to its first node; the context at that moment, and the node."""
+@pytest.mark.parametrize(
+    ("name", "given", "file", "topics"),
+    [
+        ("depthai_thermal", {"driver": ""}, "oak_thermal.yaml",
+         ["/oak/thermal/raw_data/image_raw", "/oak/rgb/image_raw"]),
+        ("depthai_thermal", {"driver": "", "camera_name": "front", "visible_topic": "/seen"}, "oak_thermal.yaml",
+         ["/front/thermal/raw_data/image_raw", "/seen"]),
+        ("flir_boson_uvc", {}, "flir_boson_uvc.yaml", ["infrared/image_raw", "visible/image_raw"]),
+    ],
+)  # fmt: skip
+def test_cameras_and_node_meet(root: Path, name: str, given: dict[str, str], file: str, topics: list[str]) -> None:
+    context, _ = up_to_the_first_node(root / "launch" / f"{name}.launch.py", given, package="cldyn_ros")
+    assert str(context.launch_configurations["global_params"][0]) == str(root / "config" / file)
+    assert [context.launch_configurations[f"{source}_topic"] for source in ("infrared", "visible")] == topics
+
+
+DRIVER = """
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument
+from launch_ros.actions import Node
+
+def generate_launch_description():
+    declared = [DeclareLaunchArgument(name, default_value=f"its {name}") for name in ("name", "params_file")]
+    return LaunchDescription([*declared, Node(package="depthai_ros_driver", executable="driver")])
+"""
+
+
+def test_driver_of_the_camera_keeps_its_own_arguments(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    share = tmp_path / "share"
+    for folder in ("ament_index/resource_index/packages", "depthai_ros_driver/launch"):
+        (share / folder).mkdir(parents=True)
+    (share / "ament_index/resource_index/packages/depthai_ros_driver").touch()
+    (share / "depthai_ros_driver/launch/oak_t.launch.py").write_text(DRIVER, encoding="utf-8")
+    monkeypatch.setenv("AMENT_PREFIX_PATH", str(tmp_path))
+    file = root / "launch" / "depthai_thermal.launch.py"
+    context, _ = up_to_the_first_node(file, {"camera_name": "front", "task": "none"}, package="depthai_ros_driver")
+    seen = context.launch_configurations
+    assert (seen["name"], seen["params_file"], "task" in seen) == ("front", "its params_file", False)
+
+
+def test_usb_cameras_publish_what_the_node_takes(root: Path) -> None:
+    _, camera = up_to_the_first_node(root / "launch" / "flir_boson_uvc.launch.py", {"infrared_device": "/dev/video7"})
+    from launch import LaunchContext
+    from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+    from launch_ros.utilities import evaluate_parameters
+
+    context = LaunchContext()
+    context.launch_configurations.update(infrared_device="/dev/video7", infrared_width="320", infrared_height="256")
+    (values,) = evaluate_parameters(context, camera._Node__parameters)
+    assert values["video_device"] == "/dev/video7"
+    assert (values["image_width"], values["pixel_format"]) == (320, "mono16")
+    context.launch_configurations["namespace"] = "robot"
+    namespace = normalize_to_list_of_substitutions(camera._Node__node_namespace)
+    assert perform_substitutions(context, namespace) == "robot/infrared"
+
+
+def up_to_the_first_node(path: Path, given: dict[str, str], package: str = "") -> tuple[Any, Any]:
+    """Run a launch file up to its first node (of a package); the context at that moment, and the node."""
     pytest.importorskip("launch_ros", reason="launch is part of a full ROS installation")
     from launch import LaunchContext
     from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -148,7 +208,8 @@ def up_to_the_first_node(path: Path, given: dict[str, str]) -> tuple[Any, Any]:
     context = LaunchContext()
     context.launch_configurations.update(given)
     pending = list(PythonLaunchDescriptionSource(str(path)).get_launch_description(context).entities)
-    while type(pending[0]).__name__ != "Node":
+    while type(pending[0]).__name__ != "Node" or package not in pending[0].node_package:
         entity = pending.pop(0)
-        pending = [*(entity.visit(context) or []), *pending]
+        if type(entity).__name__ != "Node":
+            pending = [*(entity.visit(context) or []), *pending]
     return context, pending[0]
