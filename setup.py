@@ -58,6 +58,9 @@ setup(
         shared("launch", "*.launch.py"),
         (f"share/{NAME}/sros2", ["config/sros2/policy.xml"]),
         shared("config", "*.yaml"),
+        shared("config/foxglove", "*.json"),
+        shared("config/rviz", "*.rviz"),
+        shared("config/systemd", "*.service"),
     ],
     install_requires=["numpy", "opencv-python-headless", "PyYAML", "rosbags", "safetensors", "torch"],  # beside ROS
     extras_require={

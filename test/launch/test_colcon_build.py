@@ -15,6 +15,11 @@ import pytest
 pytest.importorskip("colcon_ros", reason="colcon is not installed; run make setup")
 
 Run = Callable[..., str]
+SHARED = {
+    "launch": "*.launch.py", "config": "*.yaml", "config/foxglove": "*.json", "config/rviz": "*.rviz",
+    "config/systemd": "*.service",
+}  # fmt: skip
+"""Folders below share/cldyn_ros, and what is in them."""
 
 
 @pytest.fixture(scope="module")
@@ -86,10 +91,10 @@ def test_shared_files_are_installed(installed: Installed, root: Path) -> None:
     assert (share / "ament_index" / "resource_index" / "packages" / "cldyn_ros").is_file()
     assert (share / "cldyn_ros" / "package.xml").is_file()
     assert (share / "cldyn_ros" / "sros2" / "policy.xml").is_file()
-    for folder, pattern in (("launch", "*.launch.py"), ("config", "*.yaml")):
+    for folder, pattern in SHARED.items():
         expected = {path.name for path in (root / folder).glob(pattern)}
         assert expected, folder
-        assert {path.name for path in (share / "cldyn_ros" / folder).iterdir()} == expected
+        assert {path.name for path in (share / "cldyn_ros" / folder).iterdir() if path.is_file()} == expected
 
 
 def test_modules_and_package_data_are_installed(copied: Installed, root: Path) -> None:
