@@ -63,7 +63,7 @@ class ActiveFusion:
         self._warned: dict[str, float] = {}
         with ExitStack() as begun:
             self._worker: Worker[Job, EngineSettings] = Worker(
-                self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure
+                self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure, engine.turn
             )
             begun.callback(self._stop_worker)
             self._inputs: dict[Source, ImageInput] = {}

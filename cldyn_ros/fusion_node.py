@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import rclpy
@@ -19,12 +20,14 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import get_logger
 from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
+from rclpy.utilities import remove_ros_args
 
 from cldyn_core.types import EngineSettings, Task
 from cldyn_ros import params as parameters
 from cldyn_ros.active import ActiveFusion
 from cldyn_ros.dds import use_packaged_profile
 from cldyn_ros.filters import make_pairer
+from cldyn_ros.pairs import node_arguments, pair_names
 from cldyn_ros.pause import Switch
 from cldyn_ros.publishers import Outputs
 from cldyn_ros.stopping import StopFlag
@@ -33,10 +36,17 @@ EngineFactory = Callable[[EngineSettings], Any]
 
 
 def load_engine(settings: EngineSettings) -> Any:
-    """The real engine; imported here because that takes seconds."""
+    """The real engine; imported here because that takes seconds. Those of one process share their networks."""
     from cldyn_core.engine import FusionEngine
 
-    return FusionEngine(settings, pause_s=1.0)
+    return FusionEngine(settings, pause_s=1.0, shared=_networks().networks(settings))
+
+
+@cache
+def _networks() -> Any:
+    from cldyn_core.engine import NetworkPool
+
+    return NetworkPool()
 
 
 class FusionNode(LifecycleNode):
@@ -184,38 +194,45 @@ class FusionNode(LifecycleNode):
 def main(
     args: Sequence[str] | None = None, engine_factory: EngineFactory = load_engine, stop: StopFlag | None = None
 ) -> int:
-    """Run the node until SIGINT or SIGTERM. 0: ended as asked; 1: could not start, the reason is in the log.
+    """Run the node, or one for each of --pairs, until SIGINT or SIGTERM. 0: ended as asked; 1: could not start, the
+    reason is in the log.
 
-    `stop` may have been set already, and ends the node at once then.
+    `stop` may have been set already, and ends the process at once then.
     """
     stop = stop or StopFlag().set_on(signal.SIGINT, signal.SIGTERM)
     use_packaged_profile()
-    rclpy.init(
-        args=None if args is None else list(args), signal_handler_options=SignalHandlerOptions.NO
-    )  # ours lets a step in progress finish
+    words = list(sys.argv if args is None else ["fusion_node", *args])
+    pairs = pair_names(remove_ros_args(words)[1:])
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)  # ours lets a step in progress finish
+    nodes: list[FusionNode] = []
     try:
-        return _spin(FusionNode(engine_factory), stop)
+        for arguments in node_arguments(pairs):
+            nodes.append(FusionNode(engine_factory, cli_args=arguments))
+        return _spin(nodes, stop)
     except parameters.ParameterError as error:
         get_logger("cldyn").fatal(f"parameter refused: {error}")
         return 1
     finally:
+        for node in nodes:
+            node.close()
+            node.destroy_node()
         rclpy.try_shutdown()
         stop.retire()
 
 
-def _spin(node: FusionNode, stop: StopFlag) -> int:
+def _spin(nodes: Sequence[FusionNode], stop: StopFlag) -> int:
     executor = SingleThreadedExecutor()
-    executor.add_node(node)
+    for node in nodes:
+        executor.add_node(node)
     try:
-        if node.autostart and not stop.is_set() and not node.start():
-            return 1
+        for node in nodes:
+            if node.autostart and not stop.is_set() and not node.start():
+                return 1
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)
         return 0
     finally:
         executor.shutdown()
-        node.close()
-        node.destroy_node()
 
 
 if __name__ == "__main__":

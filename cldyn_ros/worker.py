@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Generic, TypeVar
 
 J = TypeVar("J")
@@ -18,6 +19,7 @@ class Worker(Generic[J, S]):
         apply: called with the newest posted settings, before any job that was not yet taken.
         superseded: called in the offering thread for each job that a newer one replaced or that `stop` left over.
         failed: called with an exception that `process` or `apply` let out; the thread goes on.
+        turn: held from the choice of a job to its end, so that the job is the newest when its turn comes.
     """
 
     def __init__(
@@ -26,8 +28,10 @@ class Worker(Generic[J, S]):
         apply: Callable[[S], None],
         superseded: Callable[[J], None],
         failed: Callable[[Exception], None],
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self._process, self._apply, self._superseded, self._failed = process, apply, superseded, failed
+        self._turn = turn or nullcontext()
         self._wake = threading.Condition()
         self._job: J | None = None
         self._settings: S | None = None
@@ -67,13 +71,19 @@ class Worker(Generic[J, S]):
                 if self._stopping:
                     return
                 settings, self._settings = self._settings, None
-                job = None
-                if settings is None:
-                    job, self._job = self._job, None
             try:
                 if settings is not None:
                     self._apply(settings)
-                elif job is not None:
-                    self._process(job)
+                else:
+                    self._process_newest()
             except Exception as error:  # whatever it was, the next frame gets its chance
                 self._failed(error)
+
+    def _process_newest(self) -> None:
+        with self._turn:
+            with self._wake:
+                if self._settings is not None:  # came while others had their turn
+                    return
+                job, self._job = self._job, None
+            if job is not None:
+                self._process(job)

@@ -43,6 +43,8 @@ def arguments() -> list[DeclareLaunchArgument]:
                 description=f"true: configure and activate at start; false: wait for ros2 lifecycle set{EMPTY}"),
         declare("use_sim_time", default_value="", choices=switch, description=f"take time from /clock{EMPTY}"),
         declare("namespace", default_value="", description="namespace of the node and its topics"),
+        declare("pairs", default_value="",
+                description="names of camera pairs, separated by commas: one process, a node /<name>/cldyn for each"),
         declare("log_level", default_value="info", choices=("debug", "info", "warn", "error", "fatal"),
                 description="least severe messages that are logged"),
     ]  # fmt: skip
@@ -64,6 +66,7 @@ def generate_launch_description() -> LaunchDescription:
         executable="fusion_node",
         name="cldyn",
         namespace=LaunchConfiguration("namespace"),
+        arguments=[["--pairs=", LaunchConfiguration("pairs")]],
         remappings=[
             ("infrared/image_raw", LaunchConfiguration("infrared_topic")),
             ("visible/image_raw", LaunchConfiguration("visible_topic")),

@@ -2,5 +2,6 @@
 
 from cldyn_core.engine.engine import FusionEngine
 from cldyn_core.engine.load import resolve_device
+from cldyn_core.engine.networks import NetworkPool
 
-__all__ = ["FusionEngine", "resolve_device"]
+__all__ = ["FusionEngine", "NetworkPool", "resolve_device"]

@@ -14,19 +14,15 @@ import numpy as np
 import torch
 
 from cldyn_core import tasks
-from cldyn_core.engine.allocator import keep_freed_memory
 from cldyn_core.engine.backoff import BackOff
 from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import to_image
-from cldyn_core.engine.executors.choose import create
-from cldyn_core.engine.kernels import KernelTables
-from cldyn_core.engine.load import load_model, resolve_device
 from cldyn_core.engine.loop import Loop
 from cldyn_core.engine.memory import give_back, ran_out
-from cldyn_core.engine.planner import Planner
+from cldyn_core.engine.networks import Networks, network_key
 from cldyn_core.engine.prepare import prepare
-from cldyn_core.engine.selection import Selection, fastest_describer
 from cldyn_core.engine.thermal import ThermalRange
+from cldyn_core.engine.turn import Turn
 from cldyn_core.registration.registration import Registration
 from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
@@ -45,13 +41,16 @@ class _Force(NamedTuple):
 
 
 class FusionEngine:
-    """Owns the networks and the state of one stream. One thread calls `step`; any thread may call the rest."""
+    """Owns the state of one stream, and networks that other streams may share. One thread calls `step`; any thread may
+    call the rest.
+    """
 
     def __init__(
         self,
         settings: EngineSettings | None = None,
         pause_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
+        shared: Networks | None = None,
     ) -> None:
         """Load everything.
 
@@ -59,23 +58,17 @@ class FusionEngine:
             settings: in force from the start.
             pause_s: how long what failed rests the first time before it is tried again; 0: every frame is a try.
             clock: seconds, for the pauses.
+            shared: of a NetworkPool, for these settings; without it the networks are the engine's own.
 
         Raises:
             ValueError, FileNotFoundError: they name what is wrong (WeightsError is a ValueError).
         """
         settings = settings or EngineSettings()
-        self._device = resolve_device(settings.device)
-        keep_freed_memory()
-        model, self._weights = load_model(settings.weights, self._device)
-        tables = KernelTables(model)
-        self._executor, reason = create(settings.backend, settings.precision, model, tables, self._device)
-        self._backend = f"{self._executor.describe()} ({reason})" if reason else self._executor.describe()
-        self._selection = Selection(fastest_describer(self._device))
-        self._loop = Loop(self._executor, Planner(model, tables, self._selection), tables)
+        self._shared = shared = shared or Networks(settings)
+        self._loop = Loop(shared.executor, shared.planner, shared.tables)
         self._networks: dict[tuple[Task, str], TaskNetwork] = {}
         self._loaded: dict[str, str] = {}
         self._lock = threading.Lock()  # of what `step` reads
-        self._stepping = threading.Lock()
         self._applying = threading.Lock()  # longer held: a network may be loaded under it
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
@@ -89,6 +82,13 @@ class FusionEngine:
         return self._settings
 
     @property
+    def turn(self) -> Turn:
+        """Held during a step. Who holds it while choosing the frame of the next step shows the newest one, however long
+        the other streams of the same networks took.
+        """
+        return self._shared.turn
+
+    @property
     def available_tasks(self) -> tuple[Task, ...]:
         """The tasks that can be selected on this machine, with these settings."""
         return tasks.available_tasks(self._settings)
@@ -99,17 +99,17 @@ class FusionEngine:
 
     def class_names(self, task: Task) -> tuple[str, ...]:
         """Class names of a task's answer; empty before its network was first used."""
-        network = self._networks.get(_network_key(replace(self._settings, task=task)))
+        network = self._networks.get(network_key(replace(self._settings, task=task)))
         return network.names if network else ()
 
     def describe(self) -> Mapping[str, str]:
         """What was loaded, for people."""
         return {
-            "weights": self._weights,
+            "weights": self._shared.weights,
             **self._loaded,
-            "device": str(self._device),
-            "backend": self._backend,
-            "plans": self._selection.describe(),
+            "device": str(self._shared.device),
+            "backend": self._shared.backend,
+            "plans": self._shared.selection.describe(),
             "tasks": ", ".join(task.value for task in self.available_tasks),
         }
 
@@ -145,7 +145,7 @@ class FusionEngine:
         with self._applying:
             networks = self._networks
             if settings.task is not Task.NONE:
-                key = _network_key(settings)
+                key = network_key(settings)
                 network = networks.get(key) or self._load(settings)
                 # One network a task: other weights replace it.
                 networks = {k: v for k, v in networks.items() if k[0] is not settings.task} | {key: network}
@@ -161,8 +161,8 @@ class FusionEngine:
         return self._registration if asked == self._registration.asked else Registration(*asked)
 
     def _load(self, settings: EngineSettings) -> TaskNetwork:
-        network = tasks.create(settings.task, settings, self._device)
-        self._loaded[f"{settings.task.value} weights"] = describe_weights(tasks.weights_path(*_network_key(settings)))
+        network = self._shared.task_network(settings)
+        self._loaded[f"{settings.task.value} weights"] = describe_weights(tasks.weights_path(*network_key(settings)))
         return network
 
     @torch.inference_mode()
@@ -176,9 +176,9 @@ class FusionEngine:
             MemoryError: not enough of it for this size; during the pause without a try.
             FloatingPointError: the fused image would have NaN or infinite values.
         """
-        with self._stepping:
+        with self._shared.turn:
             with self._lock:
-                network = self._networks.get(_network_key(self._settings))
+                network = self._networks.get(network_key(self._settings))
                 force = _Force(self._settings, self._thermal, self._registration, network)
             now = force.settings, pair.visible.shape, pair.infrared.shape
             if refusal := self._fusion_rest.resting(now):
@@ -188,11 +188,11 @@ class FusionEngine:
             except Exception as fault:
                 if not ran_out(fault):
                     raise
-                text = _no_memory(pair, self._device, fault)
+                text = _no_memory(pair, self._shared.device, fault)
             else:
                 self._fusion_rest.succeeded()
                 return result
-            give_back(self._device)  # only here: a fault that is handled holds the tensors of what failed
+            give_back(self._shared.device)  # only here: a fault that is handled holds the tensors of what failed
             raise MemoryError(self._fusion_rest.failed(text, now))
 
     def _step(self, pair: FramePair, force: _Force, now: object) -> StepResult:
@@ -200,8 +200,8 @@ class FusionEngine:
         error = self._task_rest.resting(now) if network is not None else ""
         if network is not None:
             network.configure(settings)
-        clock = StageClock(self._device)
-        frame = prepare(pair, thermal, registration, settings.max_pixels, self._device)
+        clock = StageClock(self._shared.device)
+        frame = prepare(pair, thermal, registration, settings.max_pixels, self._shared.device)
         made = self._loop.step(frame, None if error else network, settings.loop_mode, settings.loop_period, clock)
         if made.error:
             error = self._task_rest.failed(made.error, now)
@@ -214,18 +214,21 @@ class FusionEngine:
 
     def rest(self) -> None:
         """Give back the memory that is kept for speed, after the step in progress. The networks stay loaded."""
-        with self._stepping:
-            give_back(self._device)
+        with self._shared.turn:
+            give_back(self._shared.device)
 
     def close(self) -> None:
-        """Drop the networks, after the step in progress; the engine cannot step afterwards. More than once does no
+        """Leave the networks, after the step in progress; the engine cannot step afterwards. More than once does no
         harm.
         """
-        with self._stepping:
-            if self.__dict__.pop("_loop", None) is not None:
-                self.__dict__.pop("_executor").close()
+        shared = self.__dict__.pop("_shared", None)
+        if shared is not None:
+            with shared.turn:
+                del self._loop
             self._networks = {}
-            give_back(self._device)
+            device = shared.device
+            del shared
+            give_back(device)
 
 
 def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:
@@ -234,10 +237,6 @@ def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:
         f"not enough memory on {device} to fuse a visible image of {width}x{height}: use smaller images (max_pixels "
         f"refuses larger ones) or another device ({type(fault).__name__}: {str(fault).splitlines()[0]})"
     )
-
-
-def _network_key(settings: EngineSettings) -> tuple[Task, str]:
-    return settings.task, tasks.weights_setting(settings.task, settings)
 
 
 def _thermal_key(settings: EngineSettings) -> tuple[str, tuple[float, float]]:

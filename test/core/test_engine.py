@@ -271,7 +271,7 @@ def test_a_backend_that_gives_way_is_named_with_its_reason(weights: str, monkeyp
     def create(backend: Backend, precision: Precision, model: CLDyN, tables: KernelTables, device: torch.device) -> Any:
         return EagerExecutor(model, tables, device, Precision.FP32), "no int8 here"
 
-    monkeypatch.setattr("cldyn_core.engine.engine.create", create)
+    monkeypatch.setattr("cldyn_core.engine.networks.create", create)
     engine = FusionEngine(EngineSettings(weights=weights, device="cpu", precision=Precision.INT8))
     assert re.fullmatch(r"torch .* fp32.* \(no int8 here\)", engine.describe()["backend"])
 

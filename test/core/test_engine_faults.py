@@ -156,14 +156,14 @@ def test_a_fused_image_that_is_no_image_does_not_go_out(
 ) -> None:
     engine, _, _ = make()
     expected = make(task=Task.NONE)[0].step(pair()).fused
-    finish = engine._executor.finish
+    finish = engine._shared.executor.finish
     only_compensated = True
 
     def broken(encoded: Any, kernels: Any) -> torch.Tensor:
         luma = finish(encoded, kernels)
         return luma * float("nan") if kernels is not None or not only_compensated else luma
 
-    monkeypatch.setattr(engine._executor, "finish", broken)
+    monkeypatch.setattr(engine._shared.executor, "finish", broken)
     result = engine.step(pair())
     assert "the fused image has NaN or infinite values" in result.error and result.mode is LoopMode.OPEN
     np.testing.assert_array_equal(result.fused, expected)
@@ -176,7 +176,7 @@ def test_a_fusion_without_memory_is_refused_and_tried_again(
     make: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, _, clock = make()
-    encode, tries = engine._executor.encode, []
+    encode, tries = engine._shared.executor.encode, []
 
     def broken(infrared: torch.Tensor, luma: torch.Tensor) -> Any:
         tries.append(luma.shape)
@@ -184,7 +184,7 @@ def test_a_fusion_without_memory_is_refused_and_tried_again(
             raise RuntimeError("[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory\nmore")
         return encode(infrared, luma)
 
-    monkeypatch.setattr(engine._executor, "encode", broken)
+    monkeypatch.setattr(engine._shared.executor, "encode", broken)
     for _ in range(35):
         with pytest.raises(MemoryError, match=r"not enough memory on cpu to fuse a visible image of 48x24: .*max_pix"):
             engine.step(pair(24, 48))

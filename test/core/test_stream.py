@@ -138,9 +138,9 @@ def test_anew_is_by_the_last_compensated_image_and_this_frame(weights: str, monk
     engine, given = make_engine(weights, period=2), []
     original = Planner.plan
 
-    def plan(self: Any, encoded: Any, feature: torch.Tensor) -> Any:
+    def plan(self: Any, encoded: Any, feature: torch.Tensor, task: Task) -> Any:
         given.append((encoded.visible.clone(), feature.clone()))
-        return original(self, encoded, feature)
+        return original(self, encoded, feature, task)
 
     monkeypatch.setattr(Planner, "plan", plan)
     for gain in (1.0, 0.9, 0.8):

@@ -23,6 +23,8 @@ AVAILABLE = (Task.NONE, Task.DETECTION)
 class FakeEngine:
     """Keeps the promises of FusionEngine without networks. `fused` is the visible image."""
 
+    turn = contextlib.nullcontext()
+
     def __init__(self, settings: EngineSettings) -> None:
         if settings.weights == "missing":
             raise FileNotFoundError("no weights called 'missing'; bundled: default")
@@ -157,13 +159,21 @@ class Bench:
         wait_for(future.done)
         return future.result()
 
-    def set_parameter(self, name: str, value: Any) -> Any:
+    def set_parameter(self, name: str, value: Any, node: str = "/cldyn") -> Any:
         """SetParametersResult of the standard service."""
         from rcl_interfaces.srv import SetParameters
         from rclpy.parameter import Parameter
 
         request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
-        return self.call("/cldyn/set_parameters", SetParameters, request).results[0]
+        return self.call(f"{node}/set_parameters", SetParameters, request).results[0]
+
+    def get_parameter(self, name: str, node: str) -> Any:
+        """Value by the standard service."""
+        from rcl_interfaces.srv import GetParameters
+        from rclpy.parameter import parameter_value_to_python
+
+        answer = self.call(f"{node}/get_parameters", GetParameters, GetParameters.Request(names=[name]))
+        return parameter_value_to_python(answer.values[0])
 
     def close(self) -> None:
         for executor, thread in self._executors:
