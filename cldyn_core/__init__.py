@@ -4,6 +4,11 @@
 >>> model = CLDyN().eval()
 """
 
+import os
+
+# Before OpenCV is imported: a small file may unfold to so many pixels and no more (OpenCV's own limit is 2^30).
+os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(1 << 27))
+
 from cldyn_core.checkpoint import WeightsError, load_weights, save_weights
 from cldyn_core.model import Architecture, CLDyN
 from cldyn_core.types import CompensationPlan, EngineSettings, FramePair, FusionResult, LoopMode, StepResult, Task

@@ -6,14 +6,17 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as to_safetensors
 from torch import Tensor, nn
 
 from cldyn_core.model import Architecture, CLDyN
+from cldyn_core.text_files import read_json
 
 MANIFEST_FORMAT = "cldyn-weights-1"
 _MANIFEST = {"kind": str, "sha256": str, "architecture": dict, "record": dict}
@@ -21,6 +24,9 @@ CLDYN_KIND = "cldyn"
 """Kind of a CLDyN in a manifest; the task networks name theirs themselves."""
 BUNDLED = Path(__file__).parent / "weights"
 """Folder of the weights that come with the package; its sub-folders are further, named variants."""
+MAX_BYTES = 4 << 30
+"""Of a weight file."""
+_MAX_BLOCKS = 64  # a network is built before its tensors are compared
 DEFAULT = "default"
 """Name of the variant that lies in `BUNDLED` itself."""
 
@@ -70,9 +76,11 @@ def _architecture(path: Path | str, described: dict[str, Any]) -> Architecture:
     numbers = {name: value for name, value in described.items() if name not in {"compensation", "task_tokens"}}
     sound = all(type(value) is int and value > 0 for value in numbers.values())
     sound = sound and type(described.get("task_tokens", False)) is bool
+    sound = sound and type(described.get("compensation", "")) is str and numbers.get("encoder_blocks", 0) <= _MAX_BLOCKS
     if set(numbers) != set(Architecture().as_dict()) or not sound:
         raise WeightsError(
-            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches: integers), not {described}"
+            f"{path}: expected the architecture of a CLDyN (encoder_blocks, branches: integers), the blocks at most "
+            f"{_MAX_BLOCKS}, not {short(described)}"
         )
     return Architecture(**described)
 
@@ -121,6 +129,8 @@ def read_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such weight file")
+    if path.stat().st_size > MAX_BYTES:
+        raise WeightsError(f"{path}: larger than {MAX_BYTES} bytes, no weights of ours")
     content = path.read_bytes()
     _refuse_pickle(path, content)
     manifest = read_manifest(path)
@@ -134,21 +144,46 @@ def read_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str
         )
     try:
         return parse_safetensors(content), manifest
-    except SafetensorError as error:
+    except (
+        SafetensorError,
+        KeyError,
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # the last four: of a type unknown here
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error
 
 
 def load_into(model: nn.Module, tensors: Mapping[str, Tensor], path: Path | str) -> None:
-    """Strict `load_state_dict` whose complaint names the file and the first tensors that do not fit."""
+    """Strict `load_state_dict` of finite values; the WeightsError names the file and the first tensors that do not
+    fit.
+    """
     own = model.state_dict()
     missing, unknown = sorted(set(own) - set(tensors)), sorted(set(tensors) - set(own))
-    wrong = [k for k in own if k in tensors and own[k].shape != tensors[k].shape]
+    wrong = [k for k in own if k in tensors and not _alike(own[k], tensors[k])]
     if missing or unknown or wrong:
         raise WeightsError(
             f"{path}: weights of another architecture than {type(model).__name__}: missing {missing[:3]}, "
-            f"unknown {unknown[:3]}, of another shape {wrong[:3]}"
+            f"unknown {unknown[:3]}, of another shape or type {wrong[:3]}"
         )
+    refuse_infinite(path, tensors)
     model.load_state_dict(dict(tensors))
+
+
+def _alike(own: Tensor, other: Tensor) -> bool:
+    """Of one shape, and of one type but for the precision."""
+    floats = own.is_floating_point() and other.is_floating_point()
+    return own.shape == other.shape and (floats or own.dtype == other.dtype)
+
+
+def refuse_infinite(path: Path | str, tensors: Mapping[str, Tensor]) -> None:
+    """Raise WeightsError, naming the tensors, for values that are not finite."""
+    bad = sorted(name for name, value in tensors.items() if not torch.isfinite(value).all())
+    if bad:
+        raise WeightsError(
+            f"{path}: values that are not finite (of this precision) in {len(bad)} tensors: {', '.join(bad[:3])}. "
+            "Remedy: weights of an earlier step; if packed in half precision, without it"
+        )
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -157,8 +192,8 @@ def read_manifest(path: Path) -> dict[str, Any]:
     if not beside.is_file():
         raise WeightsError(f"{path}: its manifest {beside.name} is missing. Remedy: copy it beside the file")
     try:
-        manifest = json.loads(beside.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        manifest = read_json(beside)
+    except ValueError as error:
         raise WeightsError(f"{beside}: not valid JSON: {error}") from error
     if not isinstance(manifest, dict) or manifest.get("format") != MANIFEST_FORMAT:
         raise WeightsError(f"{beside}: expected a manifest of format {MANIFEST_FORMAT!r}")

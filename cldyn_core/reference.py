@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cldyn_core.a2si import PROTOTYPE_LENGTH
-from cldyn_core.checkpoint import WeightsError, load_into
+from cldyn_core.checkpoint import WeightsError, load_into, refuse_infinite
 from cldyn_core.model import Architecture, CLDyN
 from cldyn_core.tasks.saliency import SaliencyNetwork
 
@@ -86,7 +86,10 @@ def model_from_reference(tensors: Mapping[str, Tensor]) -> CLDyN:
     for theirs, (ours, like) in wanted.items():
         if tuple(tensors[theirs].shape) not in _accepted_shapes(theirs, tuple(like.shape)):
             raise WeightsError(f"{theirs} has shape {tuple(tensors[theirs].shape)}, expected {tuple(like.shape)}")
+        if not tensors[theirs].is_floating_point():
+            raise WeightsError(f"{theirs} holds {tensors[theirs].dtype}, expected floating-point numbers")
         state[ours] = tensors[theirs].detach().to(like.dtype).reshape(like.shape)
+    refuse_infinite("the reference checkpoint", state)
     model.load_state_dict(state)
     return model.eval()
 

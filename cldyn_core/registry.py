@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from cldyn_core import tasks
 from cldyn_core.checkpoint import (
@@ -18,6 +17,7 @@ from cldyn_core.checkpoint import (
     load_weights,
     read_manifest,
     read_tensors,
+    refuse_infinite,
     to_half,
     variant_of,
     write_tensors,
@@ -139,7 +139,7 @@ def verify(path: Path) -> str:
     FileNotFoundError or WeightsError for the first fault.
     """
     tensors, _ = read_tensors(path)
-    _refuse_infinite(path, tensors)
+    refuse_infinite(path, tensors)
     file = WeightFile.read(path)
     note = _build(file)
     if file.variant and (lacking := file.record.lacks()):
@@ -158,7 +158,7 @@ def pack(path: Path, out: Path, *, half: bool = False, record: Mapping[str, Any]
     tensors, manifest = read_tensors(path)
     if half and manifest["kind"] != CLDYN_KIND:
         tensors = to_half(tensors)
-    _refuse_infinite(path, tensors)
+    refuse_infinite(path, tensors)
     merged = {**manifest["record"], **(record or {})}
     write_tensors(out, tensors, kind=manifest["kind"], architecture=manifest["architecture"], record=merged)
     return WeightFile.read(out)
@@ -173,15 +173,6 @@ def _build(file: WeightFile) -> str:
     else:
         tasks.load_network(file.path, torch.device("cpu"))
     return ""
-
-
-def _refuse_infinite(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    bad = sorted(name for name, value in tensors.items() if not torch.isfinite(value).all())
-    if bad:
-        raise WeightsError(
-            f"{path}: values that are not finite (of this precision) in {len(bad)} tensors: {', '.join(bad[:3])}. "
-            "Remedy: weights of an earlier step; if packed in half precision, without it"
-        )
 
 
 def _data_sets(data: Any, licenses: Mapping[str, Any]) -> tuple[DataSet, ...]:
@@ -207,4 +198,4 @@ def _text(value: Any) -> str:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+    return type(value) in (int, float) and abs(value) <= float_info.max  # an integer of JSON may exceed it

@@ -19,6 +19,9 @@ from rosbags.rosbag2 import Reader, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from cldyn_ros.bag_limits import bound_chunks, check_metadata, unpacked
+from cldyn_ros.interface import is_type
+
 SUFFIXES = {"sqlite3": ".db3", "mcap": ".mcap"}
 BAG_VERSION: Literal[8] = 8
 """rosbag2 metadata version; 8 writes QoS as numbers, which every distribution from Humble on reads."""
@@ -69,9 +72,13 @@ class BagReader:
             raise BagError(f"{path}: no metadata.yaml. Remedy: name a file in it instead ({files})")
         if path.is_file() and path.suffix not in SUFFIXES.values():
             raise BagError(f"{path}: unknown kind of bag. Remedy: name a rosbag2 directory, an .mcap or a .db3 file")
+        bound_chunks()
         self._reader = Reader(path)
         try:
+            if path.is_dir():
+                check_metadata(path / "metadata.yaml")
             self._reader.open()
+            self._unpack = unpacked(self._reader)
             self.topics = tuple(_topic(connection) for connection in self._reader.connections)
             self.count = int(self._reader.message_count)
             self.start_ns = int(self._reader.start_time) if self.count else 0
@@ -86,7 +93,9 @@ class BagReader:
             return
         try:
             for connection, stamp, data in self._reader.messages(chosen):
-                yield BagMessage(connection.topic, connection.msgtype, stamp, bytes(data))
+                if type(stamp) is not int or not isinstance(data, (bytes, memoryview)):  # SQLite takes any type
+                    raise BagError(f"a message of {connection.topic} holds a {type(data).__name__} at {stamp!r}")
+                yield BagMessage(connection.topic, connection.msgtype, stamp, self._unpack(bytes(data)))
         except GeneratorExit:
             raise
         except Exception as error:
@@ -231,9 +240,12 @@ def _prefixes(package: str) -> list[Path]:
 
 
 def _topic(connection: Connection) -> BagTopic:
+    name, msgtype, count = connection.topic, connection.msgtype, connection.msgcount
+    if not isinstance(name, str) or not is_type(msgtype) or type(count) is not int:
+        raise BagError(f"a topic {name!r} of type {msgtype!r} with {count!r} messages")
     profiles = getattr(connection.ext, "offered_qos_profiles", ())
     latched = any(qos.durability == QosDurability.TRANSIENT_LOCAL for qos in profiles)
-    return BagTopic(connection.topic, connection.msgtype, connection.msgcount, latched)
+    return BagTopic(name, msgtype, count, latched)
 
 
 def _damaged(path: Path, error: Exception) -> BagError:

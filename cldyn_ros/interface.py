@@ -6,8 +6,11 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 
@@ -72,8 +75,19 @@ SERVICES = (
 
 def message_class(name: str) -> Any:
     """The Python class of a type named as "sensor_msgs/msg/Image". Raises ImportError or AttributeError."""
+    if not is_type(name):
+        raise ImportError(f"{name!r} is no message type")
     package, _, kind = name.split("/")
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or ()) if spec else []
+    if not any((Path(folder) / "msg" / "__init__.py").is_file() for folder in folders):
+        raise ImportError(f"no message package {package}")  # a bag may name any module; importing one would run it
     return getattr(importlib.import_module(f"{package}.msg"), kind)
+
+
+def is_type(name: object) -> bool:
+    """Whether this can be the name of a message type, as "sensor_msgs/msg/Image"."""
+    return isinstance(name, str) and re.fullmatch(r"[a-zA-Z]\w*/msg/[a-zA-Z]\w*", name) is not None
 
 
 def table(entries: Iterable[Entry]) -> str:

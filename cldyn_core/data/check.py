@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cldyn_core.data.images import PairError, clip_frames, read_raw
+from cldyn_core.data.images import PairError, clip_frames, read_raw, read_text
 from cldyn_core.data.labels import box_fault, voc_objects
 from cldyn_core.data.matching import match_names, natural_key
 from cldyn_core.data.pairs import IMAGE_SUFFIXES, PairSource, class_names, images_in, label_files, locate
@@ -183,8 +183,8 @@ def _box_faults(path: Path, classes: int | None) -> list[tuple[int, str]]:
     """(line number, fault) of a YOLO text file: `class cx cy w h`, the class zero-based, the box in 0..1."""
     faults = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except UnicodeDecodeError:
+        lines = read_text(path).splitlines()
+    except PairError:
         return [(1, "is not text")]
     for number, line in enumerate(lines, start=1):
         if line.strip() and (fault := box_fault(line.split(), classes)):

@@ -10,6 +10,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from cldyn_core import text_files
+
+_MAX_BYTES = 1 << 30
+
 
 class PairError(ValueError):
     """A folder or file of pairs that cannot be used. The text says which, why, and what to do."""
@@ -89,9 +93,19 @@ def _open_clip(path: Path) -> cv2.VideoCapture:
     return capture
 
 
+def read_text(path: Path, encoding: str = "utf-8") -> str:
+    """Text beside the images: labels, names of classes. Raises PairError."""
+    try:
+        return text_files.read_text(path, encoding=encoding)
+    except (OSError, ValueError) as error:
+        raise PairError(f"{path}: {error}. Remedy: save it as UTF-8 text") from error
+
+
 def _decode(path: Path, flags: int) -> NDArray[Any]:
     if not path.is_file():
         raise PairError(f"{path}: no such file. Remedy: check the name")
+    if path.stat().st_size > _MAX_BYTES:
+        raise PairError(f"{path}: larger than {_MAX_BYTES} bytes. Remedy: convert it")
     data = path.read_bytes()
     if not data:
         raise PairError(f"{path}: empty file. Remedy: copy it again")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,6 +33,7 @@ from cldyn_core.data.splits import SHARES, held_out, m3fd_parts, split_names
 from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
 from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
+from cldyn_core.text_files import read_json
 from cldyn_core.types import (
     M3FD_CLASSES,
     Detections,
@@ -263,6 +263,7 @@ def _infrared(pair: FramePair, path: Path) -> NDArray[np.uint8]:
 def _stated_classes(folder: Path) -> tuple[str, ...] | None:
     """`semantic_classes` of the meta.json that the renderer writes."""
     try:
-        return tuple(json.loads((folder / "meta.json").read_text(encoding="utf-8"))["semantic_classes"])
+        names = read_json(folder / "meta.json")["semantic_classes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
+    return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else None

@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-from cldyn_core.data.images import PairError, read_raw
+from cldyn_core.data.images import PairError, read_raw, read_text
 from cldyn_core.types import IGNORED, M3FD_CLASSES
 
 BACKGROUND = "background"
@@ -48,7 +48,7 @@ def read_yolo(
     """
     boxes: list[NDArray[np.float64]] = []
     labels: list[int] = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
         words = line.split()
         if not words:
             continue
@@ -120,15 +120,13 @@ def voc_objects(path: Path, size: tuple[int, int] | None = None) -> list[VocObje
     Raises PairError when the file is no VOC XML.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path, encoding="utf-8-sig")
         if "<!DOCTYPE" in text or "<!ENTITY" in text:  # a few entities can expand to gigabytes
             raise PairError(f"{path}: holds a document type. Remedy: remove it, annotations need none")
-        root = ElementTree.fromstring(text)
-    except UnicodeDecodeError as error:
-        raise PairError(f"{path}: is not UTF-8 text ({error.reason}). Remedy: save it as UTF-8") from error
+        root = ElementTree.fromstring(text)  # nosec B314: no entities, see above
+    except PairError:
+        raise
     except (ElementTree.ParseError, ValueError) as error:
-        if isinstance(error, PairError):
-            raise
         raise PairError(f"{path}: is not XML ({error}). Remedy: copy it again") from error
     if root.tag != "annotation":
         raise PairError(f"{path}: begins with <{root.tag}>, expected <annotation>. Remedy: write VOC XML")

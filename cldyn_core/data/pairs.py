@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,11 +13,13 @@ from cldyn_core.data.images import (
     clip_length,
     clip_rate,
     read_infrared,
+    read_text,
     read_visible,
     to_gray,
     to_rgb,
 )
 from cldyn_core.data.matching import match_names, natural_order
+from cldyn_core.text_files import read_json
 from cldyn_core.types import FramePair
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"})
@@ -220,10 +221,7 @@ def class_names(source: PairSource) -> tuple[str, ...] | None:
     """The lines of the classes.txt among the labels or beside the images; None without one. Raises PairError."""
     for folder in filter(None, (source.labels, source.root)):
         if (path := folder / "classes.txt").is_file():
-            try:
-                lines = path.read_text(encoding="utf-8-sig").splitlines()
-            except UnicodeDecodeError as error:
-                raise PairError(f"{path}: is not UTF-8 text ({error.reason}). Remedy: save it as UTF-8") from error
+            lines = read_text(path, encoding="utf-8-sig").splitlines()
             return tuple(line.strip() for line in lines if line.strip())
     return None
 
@@ -287,8 +285,8 @@ def _subfolders(folder: Path) -> dict[str, Path]:
 
 def _stated_rate(folder: Path) -> float | None:
     try:
-        rate = float(json.loads((folder / "meta.json").read_text(encoding="utf-8"))["fps"])
-    except (OSError, ValueError, TypeError, KeyError):
+        rate = float(read_json(folder / "meta.json")["fps"])
+    except (OSError, ValueError, TypeError, KeyError, OverflowError):
         return None  # optional: whoever wrote another meta.json meant something else
     return rate if rate > 0 else None
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
 
 from cldyn_core.registration.cameras import DISTORTION_MODELS, Array, Camera, transform
+from cldyn_core.text_files import read_yaml
 
 _SAME_SHAPE = 0.01  # relative difference of aspect ratios up to which an image is the calibrated one in another size
 _LEAST_COVERED = 0.05  # of the visible image; less is a mistake in the file
@@ -57,13 +57,12 @@ class Calibration:
 def read_calibration(path: Path) -> Calibration:
     """Read a file as doc/calibration.md describes it. Raises CalibrationError that says what is wrong with it."""
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return parse_calibration(tree)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).replace("\n", " ")
-        raise CalibrationError(f"calibration {path}: cannot be read: {reason}") from error
+        return parse_calibration(read_yaml(path))
     except CalibrationError as error:
         raise CalibrationError(f"calibration {path}: {error}") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CalibrationError(f"calibration {path}: cannot be read: {reason}") from error
 
 
 def parse_calibration(tree: object) -> Calibration:

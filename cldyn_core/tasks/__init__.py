@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from reprlib import repr as short
 from typing import Any
 
 import torch
@@ -32,6 +33,7 @@ _NETWORKS: dict[str, tuple[Task, str, str]] = {
     "fpn-saliency": (Task.SALIENCY, "cldyn_core.tasks.fpn_saliency", "FpnSaliency"),
 }
 # The field of EngineSettings that names a task's weights, and the bundled file.
+_MAX_NAMES, _MAX_NAME = 1000, 100  # of a manifest: a head is built for the names, and messages carry them
 _WEIGHTS: dict[Task, tuple[str, str]] = {
     Task.DETECTION: ("detector_weights", "detector"),
     Task.SEGMENTATION: ("segmentation_weights", "segmenter"),
@@ -127,8 +129,11 @@ def load_network(path: Path | str, device: torch.device, task: Task | None = Non
         raise ValueError(reason)
     described = manifest["architecture"]
     model, names = described.get("model"), described.get("names")
-    if not isinstance(model, str) or not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-        raise WeightsError(f"{path}: expected the architecture of a {network_class.kind} (model, names): {described}")
+    sound = isinstance(names, list) and len(names) <= _MAX_NAMES
+    if not isinstance(model, str) or not sound or not all(isinstance(n, str) and len(n) <= _MAX_NAME for n in names):
+        raise WeightsError(
+            f"{path}: expected the architecture of a {network_class.kind} (model, names): {short(described)}"
+        )
     try:
         network = network_class(model, names)
     except ValueError as error:
