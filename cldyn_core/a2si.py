@@ -58,7 +58,7 @@ class A2SI(nn.Module):
         self.branches = branches
         self.training_stride = 1
         self.task = SequenceDescriptor(4, CHANNELS)
-        self.tokens = TaskTokens() if task_tokens else None
+        self.tokens = TaskTokens(PROTOTYPE_LENGTH * branches, VECTOR_LENGTH) if task_tokens else None
         self.image = nn.Sequential(*conv_bn(CHANNELS, CHANNELS))
         self.architecture = mlp(2 * CHANNELS, 32, PROTOTYPE_LENGTH * branches)
         self.query = BasisQuery(VECTOR_LENGTH)
@@ -104,8 +104,7 @@ class A2SI(nn.Module):
             t = self.task(task_feature.flatten(1)[:, None])
         if self.considers_vectors:
             q = self.query.task_mean(task_feature)
-        described = Description(t, q)
-        return described if self.tokens is None else self.tokens.add(described, task)
+        return Description(t, q, None if self.tokens is None else self.tokens.of(task))
 
     def describe_image(self, x: Tensor, vectors: bool = True) -> Description:
         """Step 2, and step 6 of the image: (B, 8, H, W) -> two descriptors. vectors: whether the second, costly one is
@@ -176,7 +175,10 @@ class A2SI(nn.Module):
     def logits(self, task: Description, image: Description) -> Tensor:
         """Cosine (B, M, 4) of each branch's architecture vector with the configurations' prototypes (steps 3 and 4)."""
         described = torch.cat((task.configurations, image.configurations), dim=1)
-        a = self.architecture(described).view(-1, PROTOTYPE_LENGTH, self.branches)
+        a = self.architecture(described)
+        if task.token is not None:
+            a = a + task.token.architecture
+        a = a.view(-1, PROTOTYPE_LENGTH, self.branches)
         return F.cosine_similarity(a.transpose(1, 2)[:, :, None], self.prototypes, dim=-1)
 
 

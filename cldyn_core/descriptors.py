@@ -17,6 +17,16 @@ _PIECE = 8192  # of a long sequence, in evaluation: its hidden layer stays in th
 
 
 @dataclass(frozen=True)
+class Token:
+    """What is added for a task where an A2SI chooses; see task_tokens.py."""
+
+    architecture: Tensor
+    """(16 M,) to the architecture vectors of the branches."""
+    query: Tensor
+    """(256,) to the query."""
+
+
+@dataclass(frozen=True)
 class Description:
     """What an A2SI knows of its task, or of its image, when it chooses; zeros where a choice does not depend on it."""
 
@@ -24,6 +34,8 @@ class Description:
     """(B, 8) for the choice of the kernel configurations (steps 1 and 2)."""
     vectors: Tensor
     """(B, 128) for the choice of the basis vectors (step 6)."""
+    token: Token | None = None
+    """Of the task, where there are tokens."""
 
 
 def requirement(task_feature: Tensor, x: Tensor) -> Tensor:
@@ -72,7 +84,8 @@ class BasisQuery(nn.Module):
 
     def forward(self, task: Description, image: Description) -> Tensor:
         """What was described -> (B, 256)."""
-        return self.mlp(torch.cat((task.vectors, image.vectors), dim=1))
+        query: Tensor = self.mlp(torch.cat((task.vectors, image.vectors), dim=1))
+        return query if task.token is None else query + task.token.query
 
     def task_mean(self, task_feature: Tensor) -> Tensor:
         """Task branch: (B, C, ...) -> (B, 128)."""

@@ -116,6 +116,8 @@ def doubt_of(block: A2SI, bank: Tensor, task: Description, features: Tensor, pla
     active, doubtful = z > 0, z.abs() <= off
 
     query = F.relu(z) @ last.weight.T + last.bias
+    if task.token is not None:
+        query = query + task.token.query
     direction = _directions(bank, plan)
     distance, rounding = direction @ query, _ROUNDING * direction.norm(dim=1) * query.norm()
     direction = direction @ last.weight

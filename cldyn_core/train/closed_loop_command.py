@@ -28,7 +28,7 @@ class ClosedLoopRun(SeveralTasksRun):
     compensation: Compensation = "full"
     """What is trained: full, or an ablation: fixed_choice, no_bank, convolution. Those begin with random weights."""
     task_tokens: bool = False
-    """Give each task a learned token beside its feature, zeros at first, so that plans of the tasks can differ."""
+    """Give each task a learned token beside its feature, so that the plans of the tasks differ."""
     begin_with: str = ""
     """Weights whose compensation to begin with, of the same architecture but for task tokens; "": that of `fusion`."""
     recipe: ClosedLoopTraining = field(default_factory=ClosedLoopTraining)

@@ -10,10 +10,12 @@ import torch
 from naive import random_tensors
 
 from cldyn_core import CLDyN, Task
+from cldyn_core.a2si import A2SI
 from cldyn_core.checkpoint import WeightsError, load_weights, manifest_path, save_weights
 from cldyn_core.engine.executors import Encoded
 from cldyn_core.engine.kernels import KernelTables
 from cldyn_core.engine.planner import Planner
+from cldyn_core.engine.selection import Selection
 from cldyn_core.model import Architecture
 from cldyn_core.train.closed_loop_command import take_compensation
 
@@ -26,6 +28,11 @@ def pair() -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(1, 3, 17, 23, generator=generator), torch.rand(1, 1, 17, 23, generator=generator)
 
 
+def encode(model: CLDyN, visible: torch.Tensor, infrared: torch.Tensor) -> Encoded:
+    begun = model.begin(visible, infrared)
+    return Encoded(begun.infrared, begun.visible)
+
+
 def with_tokens(scale: float, folder: Path) -> tuple[CLDyN, CLDyN]:
     """A model without, and the same one with task tokens of that size."""
     plain = CLDyN.from_reference(random_tensors(2, 4, seed=6))
@@ -36,7 +43,6 @@ def with_tokens(scale: float, folder: Path) -> tuple[CLDyN, CLDyN]:
     torch.manual_seed(5)
     for name, parameter in model.named_parameters():
         if ".tokens." in name:
-            assert not parameter.any()  # zeros at first
             parameter.data = scale * torch.randn_like(parameter)
     return plain, model
 
@@ -47,14 +53,25 @@ def test_tokens_of_zeros_change_nothing_and_others_part_the_tasks(tmp_path: Path
     expected = plain.compensated_pass(*pair(), FEATURE)
     for task in (Task.NONE, *TASKS):
         assert torch.equal(model.compensated_pass(*pair(), FEATURE, task).rgb, expected.rgb)
-    plain, model = with_tokens(10.0, tmp_path)
+    plain, model = with_tokens(2.0, tmp_path)
     plans = {task: model.compensated_pass(*pair(), FEATURE, task).plan.describe() for task in TASKS}  # type: ignore[union-attr]
     assert len(set(plans.values())) == len(TASKS)
     assert torch.equal(model.compensated_pass(*pair(), FEATURE).rgb, expected.rgb)  # no task, no token
-    begun = model.begin(*pair())
+    encoded = encode(model, *pair())
     planner = Planner(model, KernelTables(model))
     for task, plan in plans.items():
-        assert planner.plan(Encoded(begun.infrared, begun.visible), FEATURE, task).describe() == plan
+        assert planner.plan(encoded, FEATURE, task).describe() == plan
+
+
+@torch.inference_mode()
+def test_a_sample_of_the_pixels_decides_as_all_of_them_do(tmp_path: Path) -> None:
+    _, model = with_tokens(2.0, tmp_path)
+    encoded = encode(model, torch.rand(1, 3, 160, 160), torch.rand(1, 1, 160, 160))
+    exact, sampled = Planner(model, KernelTables(model)), Selection(A2SI.describe_image)
+    quick = Planner(model, KernelTables(model), sampled)
+    for task in TASKS:
+        assert quick.plan(encoded, FEATURE, task).describe() == exact.plan(encoded, FEATURE, task).describe()
+    assert sampled.counts["4096 pixels"]  # else nothing was compared
 
 
 def test_a_token_learns_from_its_own_task(tmp_path: Path) -> None:
