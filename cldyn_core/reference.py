@@ -86,8 +86,8 @@ def model_from_reference(tensors: Mapping[str, Tensor]) -> CLDyN:
     for theirs, (ours, like) in wanted.items():
         if tuple(tensors[theirs].shape) not in _accepted_shapes(theirs, tuple(like.shape)):
             raise WeightsError(f"{theirs} has shape {tuple(tensors[theirs].shape)}, expected {tuple(like.shape)}")
-        if not tensors[theirs].is_floating_point():
-            raise WeightsError(f"{theirs} holds {tensors[theirs].dtype}, expected floating-point numbers")
+        if tensors[theirs].is_floating_point() != like.is_floating_point():  # batch norms count in integers
+            raise WeightsError(f"{theirs} holds {tensors[theirs].dtype}, expected {like.dtype}")
         state[ours] = tensors[theirs].detach().to(like.dtype).reshape(like.shape)
     refuse_infinite("the reference checkpoint", state)
     model.load_state_dict(state)
