@@ -24,6 +24,7 @@ from cldyn_ros.params import NodeParams
 from cldyn_ros.pause import DISABLED, Switch
 from cldyn_ros.publishers import Outputs
 from cldyn_ros.status import Job, Shot, caption, frame_report
+from cldyn_ros.suspicion import Suspicion
 from cldyn_ros.sync import Pair, Source
 from cldyn_ros.worker import Worker
 
@@ -61,6 +62,7 @@ class ActiveFusion:
         self._pairer = make_pairer(params.sync_policy, params.tolerance_ns, params.infrared_offset_ns)
         self._last_arrival = time.monotonic()
         self._warned: dict[str, float] = {}
+        self._suspicions = {source: Suspicion(source) for source in Source}
         with ExitStack() as begun:
             self._worker: Worker[Job, EngineSettings] = Worker(
                 self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure, engine.turn
@@ -112,7 +114,10 @@ class ActiveFusion:
             self._health.received(source, str(error))
             self._warn(f"refused {source.value}", f"{source.value} image refused: {error}")
             return
-        self._health.received(source)
+        suspicion = self._suspicions[source].look(shot.image, getattr(msg, "encoding", ""))
+        self._health.received(source, suspicion=suspicion)
+        if suspicion:
+            self._warn(f"suspicion {source.value}", f"{source.value} {suspicion}")
         pairs = self._pairer.offer(source, shot.stamp_ns, shot)
         self._offer(pairs)
         if not pairs and self._params.sync_on_missing == source.value:
@@ -162,7 +167,7 @@ class ActiveFusion:
         camera = self._camera_info.newest if job.visible is not None else None
         self._outputs.publish(result, job.header, camera, caption(result, job, self._health.fused_rate()))
         total_ms = (time.monotonic() - job.received) * 1e3
-        number = self._health.fused(result.timings_ms, total_ms)
+        number = self._health.fused(result.timings_ms, total_ms, result.error)
         report = frame_report(result, job, number, total_ms, self._sync_state().counts, self._health.events())
         self._outputs.publish_status(report, job.header)
         self._outputs.publish_latencies({**result.timings_ms, "total": total_ms}, job.header)

@@ -76,10 +76,12 @@ class FusionNode(LifecycleNode):
         """Whether the node is to be configured and activated at start."""
         return self._params.autostart
 
-    def start(self) -> bool:
-        """Configure and activate. False if one failed; the reason is in the log."""
+    def start(self, stop: StopFlag | None = None) -> bool:
+        """Configure and activate. False if one failed; the reason is in the log. `stop` may be set meanwhile."""
         done = TransitionCallbackReturn.SUCCESS
-        return bool(self.trigger_configure() == done and self.trigger_activate() == done)
+        if self.trigger_configure() != done:
+            return False
+        return bool((stop is not None and stop.is_set()) or self.trigger_activate() == done)
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the engine, prepare every task that can run, create the publishers."""
@@ -226,7 +228,7 @@ def _spin(nodes: Sequence[FusionNode], stop: StopFlag) -> int:
         executor.add_node(node)
     try:
         for node in nodes:
-            if node.autostart and not stop.is_set() and not node.start():
+            if node.autostart and not stop.is_set() and not node.start(stop):
                 return 1
         while not stop.is_set():
             executor.spin_once(timeout_sec=0.2)

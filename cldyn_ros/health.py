@@ -64,6 +64,7 @@ class _Input:
     passed_over: int = 0
     refused: int = 0
     last_error: str = ""
+    suspicion: str = ""
     last_good: float | None = None
 
 
@@ -80,14 +81,14 @@ class Health:
         self._failed_in_a_row = 0
         self._last_fused: float | None = None
         self._events: Counter[str] = Counter()
-        self._last_error = ""
+        self._last_error = self._without_task = ""
         self._last_pair: float | None = None
         self._pause, self._pause_level = "", Level.OK
         self._latency: dict[str, Window] = {}
         self._gap = Window()
 
-    def received(self, source: Source, error: str = "") -> None:
-        """An image arrived; `error` is the converter's reason when it was refused."""
+    def received(self, source: Source, error: str = "", suspicion: str = "") -> None:
+        """An image arrived; `error` is the converter's reason when it was refused, `suspicion` what looks wrong."""
         with self._lock:
             state = self._inputs[source]
             state.received += 1
@@ -96,7 +97,7 @@ class Health:
                 state.refused += 1
                 state.last_error = error
             else:
-                state.last_good = self._clock()
+                state.last_good, state.suspicion = self._clock(), suspicion
 
     def passed_over(self, source: Source) -> None:
         """An image arrived during a pause."""
@@ -132,10 +133,11 @@ class Health:
         with self._lock:
             self._failed_in_a_row += 1
 
-    def fused(self, timings_ms: Mapping[str, float], total_ms: float) -> int:
-        """A fused image was published; returns its number, from 1."""
+    def fused(self, timings_ms: Mapping[str, float], total_ms: float, error: str = "") -> int:
+        """A fused image was published; `error` is why without the task's feedback. Returns its number, from 1."""
         with self._lock:
             self._fused += 1
+            self._without_task = error
             self._failed_in_a_row = 0
             self._last_fused = self._clock()
             self._fused_rate.add(self._clock())
@@ -223,6 +225,8 @@ class Health:
         }
         if state.last_good is None or self._silence_s(source) > 1.0:
             return Report(f"{source.value} input", Level.WARN, self._explain(source, graph), values)
+        if state.suspicion:
+            return Report(f"{source.value} input", Level.WARN, state.suspicion, values)
         return Report(f"{source.value} input", Level.OK, "receiving", values)
 
     def _fusion_report(self, starvation: str, now: float) -> Report:
@@ -239,6 +243,8 @@ class Health:
             return Report("fusion", self._pause_level, self._pause, values)
         if fault := starvation or self._stall(now):
             return Report("fusion", Level.ERROR, fault, values)
+        if self._without_task:
+            return Report("fusion", Level.WARN, f"fusing without the task's feedback: {self._without_task}", values)
         return Report("fusion", Level.OK, "fusing" if self._fused else "waiting for the first pair", values)
 
     def _stall(self, now: float) -> str:
