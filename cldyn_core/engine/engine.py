@@ -233,9 +233,10 @@ class FusionEngine:
 
 def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:
     height, width = pair.visible.shape[:2]
+    said = f"{type(fault).__name__}: {fault}".splitlines()[0]
     return (
         f"not enough memory on {device} to fuse a visible image of {width}x{height}: use smaller images (max_pixels "
-        f"refuses larger ones) or another device ({type(fault).__name__}: {str(fault).splitlines()[0]})"
+        f"refuses larger ones) or another device ({said})"
     )
 
 

@@ -195,7 +195,7 @@ def test_a_task_network_that_raises_is_reported_rests_and_comes_back(
 def test_a_fusion_without_memory_costs_its_pairs_only(make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch) -> None:
     stream = Stream(make_bench(engine=engine, device="cpu"))
     stream.fuse(noise(24, 32, 3), noise(24, 32))
-    executor = stream.bench.engine._executor  # type: ignore[attr-defined]
+    executor = stream.bench.engine._shared.executor  # type: ignore[attr-defined]
     encode = executor.encode
 
     def limited(infrared: torch.Tensor, luma: torch.Tensor) -> Any:
