@@ -98,7 +98,7 @@ def task_network(task: Task, folder: Path) -> TaskNetwork:
 def trained(network: TaskNetwork, learning_rate: float, folder: Path) -> TaskNetwork:
     """It, after learning something on infrared images."""
     task = network.task
-    recipe = TaskTraining(80, batch=8, size=96, learning_rate=learning_rate, warmup=10, light=False, validate_every=40)
+    recipe = TaskTraining(60, batch=6, size=64, learning_rate=learning_rate, warmup=10, light=False, validate_every=40)
     training = TaskNetworkTraining(network, bundled(), scenes(task, TRAIN), scenes(task, VALIDATE), "infrared", recipe)
     start = training.validate()["mean"]
     run(training, RunFolder(folder / "task", {}))
