@@ -18,7 +18,7 @@ from std_msgs.msg import Header
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
 from cldyn_ros.filters import make_pairer
-from cldyn_ros.health import Health, InputState, Level, SyncState
+from cldyn_ros.health import Health, InputState, Level
 from cldyn_ros.inputs import CameraInfoInput, ImageInput
 from cldyn_ros.params import NodeParams
 from cldyn_ros.pause import DISABLED, Switch
@@ -26,6 +26,7 @@ from cldyn_ros.publishers import Outputs
 from cldyn_ros.status import Job, Shot, caption, frame_report
 from cldyn_ros.suspicion import Suspicion
 from cldyn_ros.sync import Pair, Source
+from cldyn_ros.sync_watch import SyncWatch
 from cldyn_ros.worker import Worker
 
 TICK_S = 0.1
@@ -59,7 +60,10 @@ class ActiveFusion:
     ) -> None:
         self._node, self._engine, self._outputs, self._params, self._switch = node, engine, outputs, params, switch
         self._health = Health()
-        self._pairer = make_pairer(params.sync_policy, params.tolerance_ns, params.infrared_offset_ns)
+        self._pairer = make_pairer(
+            params.sync_policy, params.tolerance_ns, params.infrared_offset_ns, params.sync_queue
+        )
+        self._watch = SyncWatch(node, self._pairer)
         self._last_arrival = time.monotonic()
         self._warned: dict[str, float] = {}
         self._suspicions = {source: Suspicion(source) for source in Source}
@@ -118,6 +122,7 @@ class ActiveFusion:
         self._health.received(source, suspicion=suspicion)
         if suspicion:
             self._warn(f"suspicion {source.value}", f"{source.value} {suspicion}")
+        self._watch.arrived(source, shot.stamp_ns, shot.received)
         pairs = self._pairer.offer(source, shot.stamp_ns, shot)
         self._offer(pairs)
         if not pairs and self._params.sync_on_missing == source.value:
@@ -140,6 +145,7 @@ class ActiveFusion:
     def _offer(self, pairs: Sequence[Pair[Shot]]) -> None:
         for pair in pairs:
             self._health.paired(pair.gap_ns / 1e6)
+            self._watch.paired()
             self._worker.offer(Job(pair.visible.payload, pair.infrared.payload, pair.gap_ns / 1e6))
 
     def _offer_alone(self, source: Source) -> None:
@@ -168,7 +174,8 @@ class ActiveFusion:
         self._outputs.publish(result, job.header, camera, caption(result, job, self._health.fused_rate()))
         total_ms = (time.monotonic() - job.received) * 1e3
         number = self._health.fused(result.timings_ms, total_ms, result.error)
-        report = frame_report(result, job, number, total_ms, self._sync_state().counts, self._health.events())
+        counts = {source: self._pairer.counts(source) for source in Source}
+        report = frame_report(result, job, number, total_ms, counts, self._health.events())
         self._outputs.publish_status(report, job.header)
         self._outputs.publish_latencies({**result.timings_ms, "total": total_ms}, job.header)
 
@@ -193,6 +200,7 @@ class ActiveFusion:
             image_input.tick()
         self._camera_info.tick()
         self._paused()
+        self._watch.tick()
         if time.monotonic() - self._last_arrival > self._params.sync_timeout_ms / 2e3:
             self._offer(self._pairer.flush())
         if self._health.starving(self._params.sync_timeout_ms):
@@ -200,19 +208,14 @@ class ActiveFusion:
 
     def _on_diagnostics(self) -> None:
         states = self._input_states()
-        starvation, sync = self._starvation(states), self._sync_state()
+        starvation, sync = self._starvation(states), self._watch.state(self._params)
         self._outputs.publish_diagnostics(self._health.reports(starvation, states, sync, self._engine.describe()))
 
     def _starvation(self, states: dict[Source, InputState]) -> str:
-        return self._health.starvation(self._params.sync_timeout_ms, states, self._sync_state())
+        return self._health.starvation(self._params.sync_timeout_ms, states, self._watch.state(self._params))
 
     def _input_states(self) -> dict[Source, InputState]:
         return {source: image_input.state() for source, image_input in self._inputs.items()}
-
-    def _sync_state(self) -> SyncState:
-        miss = self._pairer.last_miss_ns
-        counts = {source: self._pairer.counts(source) for source in Source}
-        return SyncState(self._params.sync_tolerance_ms, counts, None if miss is None else miss / 1e6)
 
     def _on_failure(self, error: Exception) -> None:
         self._health.failed("failures", f"{type(error).__name__}: {error}")

@@ -36,10 +36,10 @@ class Pairer(Protocol[T]):
         """The newest waiting frame, alone."""
 
 
-def make_pairer(policy: str, tolerance_ns: int, infrared_offset_ns: int) -> Pairer[Any]:
+def make_pairer(policy: str, tolerance_ns: int, infrared_offset_ns: int, queue: int = 10) -> Pairer[Any]:
     """The pairer of `sync.policy`. Raises ValueError when message_filters is needed and cannot be imported."""
     if policy != "approximate":
-        return NearestPairer(0 if policy == "exact" else tolerance_ns, infrared_offset_ns)
+        return NearestPairer(0 if policy == "exact" else tolerance_ns, infrared_offset_ns, queue)
     try:
         importlib.import_module("message_filters")
     except ImportError as error:
@@ -47,7 +47,7 @@ def make_pairer(policy: str, tolerance_ns: int, infrared_offset_ns: int) -> Pair
             f"sync.policy {policy!r} needs message_filters ({error}): apt install ros-$ROS_DISTRO-message-filters, "
             "or use sync.policy 'nearest'"
         ) from error
-    return FilterPairer(tolerance_ns, infrared_offset_ns)
+    return FilterPairer(tolerance_ns, infrared_offset_ns, queue)
 
 
 @dataclass

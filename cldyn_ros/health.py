@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from cldyn_ros.explain import SyncState, explain_no_match, lag_hint
 from cldyn_ros.meters import Rate, Window
-from cldyn_ros.sync import Counts, Reason, Source
+from cldyn_ros.sync import Counts, Source
 
 ALARM_FAILURES = 3
 """So many pairs in a row without a fused image are an error, not an accident."""
@@ -46,15 +47,8 @@ class InputState:
     topic: str
     publishers: int
     incompatible_qos: bool = False
-
-
-@dataclass(frozen=True)
-class SyncState:
-    """What the pairing says: settings, counters by camera, and how far apart the stamps were at the last miss."""
-
-    tolerance_ms: float
-    counts: Mapping[Source, Counts]
-    last_miss_ms: float | None = None
+    other_type: str = ""
+    """What is published there instead of the type that is subscribed."""
 
 
 @dataclass
@@ -175,7 +169,9 @@ class Health:
             causes = [f"{s.value} missing: {self._explain(s, inputs[s])}" for s in missing]
         if not missing:
             causes = [explain_no_match(sync)]
-        return f"no pair for {waited:.1f} s; " + "; ".join(causes)
+        causes += [sync.clock_fault] if sync.clock_fault else []
+        since = " and ".join(_counted(source, counts) for source, counts in sync.since_pair.items())
+        return f"no pair for {waited:.1f} s; " + "; ".join(causes) + (f"; since then {since}" if since else "")
 
     def reports(
         self, starvation: str, inputs: Mapping[Source, InputState], sync: SyncState, engine: Mapping[str, str]
@@ -183,8 +179,8 @@ class Health:
         """Everything for /diagnostics: one report for each camera, the fusion and the engine."""
         with self._lock:
             now = self._clock()
-            reports = [self._input_report(s, inputs[s], sync.counts[s], now) for s in Source]
-            reports.append(self._fusion_report(starvation, now))
+            reports = [self._input_report(s, inputs[s], sync, now) for s in Source]
+            reports.append(self._fusion_report(starvation, sync, now))
         return [*reports, Report("engine", Level.OK, "loaded", dict(engine))]
 
     def _waited_s(self) -> float:
@@ -198,6 +194,8 @@ class Health:
         state = self._inputs[source]
         if graph.publishers == 0:
             return f"no publisher on {graph.topic} ({state.received} frames received so far)"
+        if graph.other_type:
+            return f"{graph.topic} is published as {graph.other_type} (image_transport, or another topic)"
         if graph.incompatible_qos:
             return f"{graph.topic} is published best effort, the subscription asks for reliable (qos.reliability)"
         if state.last_error:
@@ -210,8 +208,8 @@ class Health:
             "a publisher with a larger shared-memory segment"
         )
 
-    def _input_report(self, source: Source, graph: InputState, counts: Counts, now: float) -> Report:
-        state = self._inputs[source]
+    def _input_report(self, source: Source, graph: InputState, sync: SyncState, now: float) -> Report:
+        state, counts, camera = self._inputs[source], sync.counts[source], sync.cameras.get(source)
         values = {
             "topic": graph.topic,
             "publishers": str(graph.publishers),
@@ -221,6 +219,7 @@ class Health:
             "refused by converter": str(state.refused),
             "last converter error": state.last_error,
             "paired": str(counts.paired),
+            **({"stamp age ms": f"{camera.age_ms:.0f}"} if camera is not None else {}),
             **{f"dropped {reason.value}": str(n) for reason, n in sorted(counts.dropped.items())},
         }
         if state.last_good is None or self._silence_s(source) > 1.0:
@@ -229,7 +228,7 @@ class Health:
             return Report(f"{source.value} input", Level.WARN, state.suspicion, values)
         return Report(f"{source.value} input", Level.OK, "receiving", values)
 
-    def _fusion_report(self, starvation: str, now: float) -> Report:
+    def _fusion_report(self, starvation: str, sync: SyncState, now: float) -> Report:
         values = {"fused": str(self._fused), "rate Hz": f"{self._fused_rate.hertz(now):.1f}"}
         for percent in (50, 95):
             values |= {
@@ -238,14 +237,19 @@ class Health:
             gap = self._gap.percentile(percent)
             values |= {f"pair gap p{percent} ms": f"{gap:.1f}"} if gap is not None else {}
         values |= {event: str(n) for event, n in sorted(self._events.items())}
+        values |= {} if sync.lag is None else {"infrared stamp lag ms": f"{sync.lag.ms:.1f}"}
         values["last error"] = self._last_error
         if self._pause:
             return Report("fusion", self._pause_level, self._pause, values)
         if fault := starvation or self._stall(now):
             return Report("fusion", Level.ERROR, fault, values)
+        if sync.clock_fault:
+            return Report("fusion", Level.WARN, sync.clock_fault, values)
         if self._without_task:
             return Report("fusion", Level.WARN, f"fusing without the task's feedback: {self._without_task}", values)
-        return Report("fusion", Level.OK, "fusing" if self._fused else "waiting for the first pair", values)
+        state = "fusing" if self._fused else "waiting for the first pair"
+        hint = lag_hint(sync)
+        return Report("fusion", Level.OK, f"{state}; {hint}" if hint else state, values)
 
     def _stall(self, now: float) -> str:
         """Why pairs give no fused images; "" while they do."""
@@ -257,16 +261,7 @@ class Health:
         return ""
 
 
-def explain_no_match(sync: SyncState) -> str:
-    """Both cameras deliver, but nothing pairs: say why, and the remedy."""
-    for source, counts in sync.counts.items():
-        bad = counts.dropped[Reason.NO_STAMP] + counts.dropped[Reason.DUPLICATE]
-        if bad > counts.offered / 2:
-            share = f"{bad} of {counts.offered}"
-            bad_stamps = f"{source.value} images carry stamp 0 or repeat their stamp ({share})"
-            return f"{bad_stamps}: fix the driver, or set sync.stamp to arrival"
-    apart = "" if sync.last_miss_ms is None else f" ({sync.last_miss_ms:.0f} ms at the last miss)"
-    return (
-        f"both cameras deliver, but their stamps are further apart{apart} than sync.tolerance_ms "
-        f"({sync.tolerance_ms:g}): raise it, or set sync.infrared_offset_ms"
-    )
+def _counted(source: Source, counts: Counts) -> str:
+    """How many images of a camera came, and where they went."""
+    drops = ", ".join(f"{n} {reason.value}" for reason, n in sorted(counts.dropped.items()))
+    return f"{counts.offered} {source.value} images" + (f" ({drops})" if drops else "")

@@ -52,7 +52,9 @@ class ImageInput:
 
     def state(self) -> InputState:
         """What the ROS graph says now."""
-        return InputState(self.topic, self._node.count_publishers(self.topic), self._incompatible)
+        types = [info.topic_type for info in self._node.get_publishers_info_by_topic(self.topic)]
+        other = "" if not types or f"sensor_msgs/msg/{self._type.__name__}" in types else types[0]
+        return InputState(self.topic, len(types), self._incompatible, other)
 
     def close(self) -> None:
         """Stop receiving."""

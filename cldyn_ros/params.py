@@ -125,6 +125,15 @@ class NodeParams:
         low=-10_000.0,
         high=10_000.0,
     )
+    sync_queue: int = param(
+        10,
+        "sync.queue",
+        "Most images of one camera that wait for the other. Raise it when one camera's images come later than that "
+        "many images of the other.",
+        low=2,
+        high=1000,
+        fixed=True,
+    )
     sync_timeout_ms: float = param(
         1000.0,
         "sync.timeout_ms",

@@ -90,6 +90,7 @@ def test_only_the_missing_camera_is_named() -> None:
     ("state", "text"),
     [
         (InputState("/t", 0), "no publisher on /t"),
+        (InputState("/t", 1, other_type="a/msg/B"), "/t is published as a/msg/B"),
         (InputState("/t", 1, True), r"published best effort.*asks for reliable \(qos.reliability\)"),
         (InputState("/t", 2), r"2 publisher\(s\), but no frame arrived; large best-effort images"),
     ],
