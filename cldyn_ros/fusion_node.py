@@ -104,8 +104,12 @@ class FusionNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Start the worker, subscribe, start the timers."""
         assert self._outputs is not None, "active comes after configured"
-        self._apply(self._params.to_engine_settings())  # what was set while a step kept the last worker busy
-        self._active = ActiveFusion(self, self._engine, self._outputs, self._params, self._apply, self._switch)
+        try:
+            self._apply(self._params.to_engine_settings())  # what was set while a step kept the last worker busy
+            self._active = ActiveFusion(self, self._engine, self._outputs, self._params, self._apply, self._switch)
+        except Exception as error:
+            self.get_logger().error(f"cannot activate: {type(error).__name__}: {error}")
+            raise  # on_error frees everything
         task, mode, topics = self._params.task, self._params.loop_mode, " and ".join(self._active.topics)
         self.get_logger().info(f"active: task {task}, loop {mode}, waiting for {topics}")
         return TransitionCallbackReturn.SUCCESS

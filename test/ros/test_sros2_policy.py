@@ -67,7 +67,7 @@ def test_in_a_namespace_only_the_namespace_changes(make_bench: MakeBench) -> Non
     assert wait_for_graph(bench.client, "/robot", expected) == expected
 
 
-def wait_for_graph(client: Any, namespace: str, expected: Permissions, timeout_s: float = 5.0) -> Permissions:
+def wait_for_graph(client: Any, namespace: str, expected: Permissions, timeout_s: float = 30.0) -> Permissions:
     """The graph as soon as it is as expected, else as it is after the timeout."""
     deadline = time.monotonic() + timeout_s
     while (found := graph(client, namespace)) != expected and time.monotonic() < deadline:
