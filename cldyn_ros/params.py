@@ -159,7 +159,7 @@ class NodeParams:
     registration_calibration: str = param(
         "",
         "registration.calibration",
-        "Path of a calibration of both cameras, as cldyn data calibrate writes it, instead of registration.homography. "
+        "Path of a calibration of both cameras, see doc/calibration.md, instead of registration.homography. "
         "Read when it is set. Empty: none.",
     )
     thermal_range: str = param(

@@ -67,7 +67,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     registration.add_argument(
         "--homography", type=float, nargs=9, default=(), metavar="H", help="infrared to visible pixels, row-major"
     )
-    registration.add_argument("--calibration", default="", metavar="FILE", help="of both cameras: cldyn data calibrate")
+    registration.add_argument("--calibration", default="", metavar="FILE", help="of both cameras: doc/calibration.md")
 
 
 def run_fuse(args: argparse.Namespace) -> int:
