@@ -144,13 +144,7 @@ def read_tensors(path: Path | str, *, kind: str | None = None) -> tuple[dict[str
         )
     try:
         return parse_safetensors(content), manifest
-    except (
-        SafetensorError,
-        KeyError,
-        TypeError,
-        ValueError,
-        RuntimeError,
-    ) as error:  # the last four: of a type unknown here
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:  # unknown types
         raise WeightsError(f"{path}: not a readable safetensors file: {error}") from error
 
 

@@ -17,7 +17,7 @@ MAX_DEPTH = 50
 def read_text(path: Path, max_bytes: int = MAX_BYTES, encoding: str = "utf-8") -> str:
     """The content of a file. Raises ValueError with the reason, without the path, and OSError."""
     if not path.is_file():  # a pipe or a device may never end
-        raise FileNotFoundError(f"{path}: no such file")
+        raise FileNotFoundError("no such file")
     with path.open("rb") as file:
         content = file.read(max_bytes + 1)
     if len(content) > max_bytes:

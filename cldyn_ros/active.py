@@ -17,6 +17,7 @@ from std_msgs.msg import Header
 
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
+from cldyn_ros.explain import SyncState
 from cldyn_ros.filters import make_pairer
 from cldyn_ros.health import Health, InputState, Level
 from cldyn_ros.inputs import CameraInfoInput, ImageInput
@@ -204,15 +205,15 @@ class ActiveFusion:
         if time.monotonic() - self._last_arrival > self._params.sync_timeout_ms / 2e3:
             self._offer(self._pairer.flush())
         if self._health.starving(self._params.sync_timeout_ms):
-            self._warn("starvation", self._starvation(self._input_states()))
+            self._warn("starvation", self._starvation(self._input_states(), self._watch.state(self._params)))
 
     def _on_diagnostics(self) -> None:
-        states = self._input_states()
-        starvation, sync = self._starvation(states), self._watch.state(self._params)
+        states, sync = self._input_states(), self._watch.state(self._params)
+        starvation = self._starvation(states, sync)
         self._outputs.publish_diagnostics(self._health.reports(starvation, states, sync, self._engine.describe()))
 
-    def _starvation(self, states: dict[Source, InputState]) -> str:
-        return self._health.starvation(self._params.sync_timeout_ms, states, self._watch.state(self._params))
+    def _starvation(self, states: dict[Source, InputState], sync: SyncState) -> str:
+        return self._health.starvation(self._params.sync_timeout_ms, states, sync)
 
     def _input_states(self) -> dict[Source, InputState]:
         return {source: image_input.state() for source, image_input in self._inputs.items()}

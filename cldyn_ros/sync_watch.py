@@ -46,17 +46,17 @@ class SyncWatch:
         """Everything that is known now."""
         miss = self._pairer.last_miss_ns
         return SyncState(
-            params.tolerance_ns / 1e6,
-            {source: self._pairer.counts(source) for source in Source},
-            None if miss is None else miss / 1e6,
-            {source: self._since_pair(source) for source in Source},
-            params.sync_infrared_offset_ms,
-            params.sync_queue,
-            params.sync_policy == "exact",
-            params.sync_stamp == "arrival",
-            {source: camera for source in Source if (camera := self._timing.camera(source)) is not None},
-            self._timing.lag(),
-            self._clock_fault(),
+            tolerance_ms=params.tolerance_ns / 1e6,
+            counts={source: self._pairer.counts(source) for source in Source},
+            last_miss_ms=None if miss is None else miss / 1e6,
+            since_pair={source: self._since_pair(source) for source in Source},
+            offset_ms=params.sync_infrared_offset_ms,
+            queue=params.sync_queue,
+            exact=params.sync_policy == "exact",
+            by_arrival=params.sync_stamp == "arrival",
+            cameras={source: camera for source in Source if (camera := self._timing.camera(source)) is not None},
+            lag=self._timing.lag(),
+            clock_fault=self._clock_fault(),
         )
 
     def _since_pair(self, source: Source) -> Counts:

@@ -60,8 +60,6 @@ def read_calibration(path: Path) -> Calibration:
         return parse_calibration(read_yaml(path))
     except CalibrationError as error:
         raise CalibrationError(f"calibration {path}: {error}") from error
-    except FileNotFoundError as error:
-        raise CalibrationError(f"calibration {error}") from error
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise CalibrationError(f"calibration {path}: cannot be read: {reason}") from error

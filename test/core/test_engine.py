@@ -214,7 +214,7 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
         ({"detector_confidence": float("nan")}, "detector_confidence lies in 0..1"),
         ({"detector_iou": -1.0}, "detector_iou lies in 0..1"),
         ({"homography": (1.0,)}, "9 values"),
-        ({"calibration": "no/such.yaml"}, r"calibration no/such.yaml: no such file"),
+        ({"calibration": "no/such.yaml"}, r"calibration no/such.yaml: cannot be read: no such file"),
     ],
 )
 def test_refused_settings_have_a_reason_and_change_nothing(
