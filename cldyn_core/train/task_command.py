@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -40,7 +40,8 @@ class TaskRun(PairsRun):
     names: list[str] = field(default_factory=list)
     """Classes to learn, by name. Empty: those of M3FD for boxes, of FMB for label maps."""
     given: Input = "fused"
-    """What the network is shown: fused (the paper's retraining), visible or infrared images, or all three (mixed)."""
+    """What the network is shown: fused (the paper's retraining), visible or infrared images, or all three (mixed).
+    compensated: what the closed loop of `fusion` around `init` makes, so that the network follows its compensation."""
     init: str = ""
     """Weights to start from. With a manifest: network and names come with them. Without: whatever tensors fit."""
     fusion: str = "default"
@@ -87,8 +88,9 @@ def _prepare(options: TaskRun, processes: Processes) -> Prepared:
     network.module.to(processes.device)
     counts = f"{len(pairs)} pairs, {len(held_out)} held out"
     given: Input = options.given
-    if options.recipe.fuse_once:
-        pairs, held_out, given = _fuse(pairs, options), _fuse(held_out, options), "visible"
+    if options.recipe.fuse_once or given == "compensated":
+        engine = _engine(options, network.task)
+        pairs, held_out, given = _fuse(pairs, options, engine), _fuse(held_out, options, engine), "visible"
     training = TaskNetworkTraining(
         network, fusion.to(processes.device), pairs, held_out, given, options.recipe, processes
     )
@@ -104,19 +106,35 @@ def _prepare(options: TaskRun, processes: Processes) -> Prepared:
     return Prepared(training, record)
 
 
-def _fuse(pairs: Pairs, options: TaskRun) -> Pairs:
-    """Fused images in the place of the visible ones. Raises ValueError unless the network is shown fused images."""
-    if options.given != "fused":
+def _engine(options: TaskRun, task: Task) -> FusionEngine:
+    """Fuses, with given compensated in the closed loop of `init`. Raises ValueError for other images, and where
+    nothing closes the loop.
+    """
+    if options.given == "fused":
+        return FusionEngine(EngineSettings(weights=options.fusion, device=options.device))
+    if options.given != "compensated":
         raise ValueError(f"recipe.fuse_once is for given fused, not {options.given}")
-    engine = FusionEngine(EngineSettings(weights=options.fusion, device=options.device))
+    if not (options.recipe.fuse_once and _whole(options.init)):
+        raise ValueError("given compensated wants recipe.fuse_once, and for init a network that closes the loop")
+    settings = tasks.with_weights(task, options.init)
+    return FusionEngine(replace(settings, task=task, weights=options.fusion, device=options.device))
+
+
+def _fuse(pairs: Pairs, options: TaskRun, engine: FusionEngine) -> Pairs:
+    """Fused images in the place of the visible ones."""
     return FusedPairs(pairs, engine, options.recipe, options.recipe.worse_copies if options.recipe.degraded else 0)
 
 
 def _network(options: TaskRun) -> TaskNetwork:
     init = Path(options.init)
-    if options.init and manifest_path(init).is_file():
+    if _whole(options.init):
         return tasks.load_network(init, torch.device("cpu"))
     network = tasks.build(options.network, options.names or _DEFAULT_NAMES.get(tasks.task_of(options.network), ()))
     if options.init:
         print(f"{start_from(network, init)} tensors from {init}", flush=True)
     return network
+
+
+def _whole(init: str) -> bool:
+    """Whether these weights say of which network they are."""
+    return bool(init) and manifest_path(Path(init)).is_file()

@@ -23,8 +23,10 @@ from cldyn_core.train.run_folder import RunFolder
 from cldyn_core.train.training import Training, check_pairs
 from cldyn_core.types import LabelledPair, as_pair_batch
 
-Input = Literal["fused", "visible", "infrared", "mixed"]
-"""What a network is shown; mixed: mostly fused images, so that one network serves all three."""
+Input = Literal["fused", "compensated", "visible", "infrared", "mixed"]
+"""What a network is shown; compensated: what the closed loop around the network to start from makes of a pair; mixed:
+mostly fused images, so that one network serves all three.
+"""
 
 _KINDS = ("fused", "visible", "infrared")
 _SHARES = (0.7, 0.15, 0.15)
@@ -40,8 +42,8 @@ class TaskTraining(Recipe):
     light: bool = True
     """Vary gain, gamma, saturation and noise of the images."""
     fuse_once: bool = False
-    """Fuse whole pairs before the first step and draw views of the fused images; with given fused. Much faster on a
-    CPU. Needs memory: 1 MB for 640x480."""
+    """Fuse whole pairs before the first step and draw views of the fused images; with given fused, and always with
+    compensated. Much faster on a CPU. Needs memory: 1 MB for 640x480."""
     worse_copies: int = 3
     """With fuse_once and degraded above 0: so many degraded versions of each pair are fused beside the clean one."""
 

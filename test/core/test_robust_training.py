@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 import torch
 
+from cldyn_core.checkpoint import resolve_weights
 from cldyn_core.cli import main
 from cldyn_core.data.labelled import open_labelled
 from cldyn_core.data.synthetic import SceneConfig, write_sequence
 from cldyn_core.engine.engine import FusionEngine
+from cldyn_core.train import fused_pairs
 from cldyn_core.train.draws import Draws
 from cldyn_core.train.fused_pairs import FusedPairs
 from cldyn_core.train.processes import Processes
@@ -105,6 +107,24 @@ def test_a_task_network_trains_on_pairs_fused_once(street: Path, tmp_path: Path)
     assert (record["given"], record["data"]) == ("fused", "3 pairs, 1 held out")
     assert record["recipe"]["degraded"] == 0.5
     assert main([*train, "--given=visible", "--out", str(tmp_path / "other")]) != 0
+
+
+def test_a_task_network_follows_the_compensation_of_its_own_loop(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    engines: list[FusionEngine] = []
+    fuse = fused_pairs._fused
+    monkeypatch.setattr(fused_pairs, "_fused", lambda pair, engine: (engines.append(engine), fuse(pair, engine))[1])
+    options = ["--recipe.steps=1", "--recipe.batch=1", "--recipe.size=64", "--recipe.fuse_once=true", "--device=cpu"]
+    train = ["train", "task", str(street), *options, "--given=compensated"]
+    out = tmp_path / "run"
+    init = str(resolve_weights("default", "saliency"))
+    assert main([*train, "--init", init, "--out", str(out)]) == 0
+    assert json.loads((out / "network.json").read_text())["record"]["given"] == "compensated"
+    assert len(engines) == 4
+    assert all((e.settings.task, e.settings.saliency_weights) == (Task.SALIENCY, init) for e in engines)
+    assert main([*train, "--network=ctdnet-small", "--out", str(tmp_path / "other")]) != 0
+    assert "closes the loop" in capsys.readouterr().err
 
 
 def test_no_scene_teaches_and_judges(tmp_path: Path) -> None:
