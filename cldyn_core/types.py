@@ -204,6 +204,10 @@ class EngineSettings:
     detector_iou: float = 0.5
     max_pixels: int = 1 << 22
     """Larger pairs are refused with an error that names this limit."""
+    max_batch: int = 0
+    """Streams that step as one batch where several share networks; 0: 8 on a GPU, 1 on a CPU. Fixed, as the backend;
+    the backend native takes one.
+    """
 
 
 @dataclass(frozen=True)

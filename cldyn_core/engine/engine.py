@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ import torch
 
 from cldyn_core import tasks
 from cldyn_core.engine.backoff import BackOff
+from cldyn_core.engine.calls import Steps
 from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import to_image
 from cldyn_core.engine.loop import Loop
@@ -22,13 +24,12 @@ from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.networks import Networks, network_key
 from cldyn_core.engine.prepare import prepare
 from cldyn_core.engine.thermal import ThermalRange
-from cldyn_core.engine.turn import Turn
 from cldyn_core.registration.registration import Registration
 from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
 
-_FIXED = ("weights", "device", "backend", "precision")
+_FIXED = ("weights", "device", "backend", "precision", "max_batch")
 
 
 class _Force(NamedTuple):
@@ -65,7 +66,7 @@ class FusionEngine:
         """
         settings = settings or EngineSettings()
         self._shared = shared = shared or Networks(settings)
-        self._loop = Loop(shared.executor, shared.planner, shared.tables)
+        self._loop = Loop(shared.planner, shared.tables)
         self._networks: dict[tuple[Task, str], TaskNetwork] = {}
         self._loaded: dict[str, str] = {}
         self._lock = threading.Lock()  # of what `step` reads
@@ -82,11 +83,11 @@ class FusionEngine:
         return self._settings
 
     @property
-    def turn(self) -> Turn:
+    def turn(self) -> AbstractContextManager[None]:
         """Held during a step. Who holds it while choosing the frame of the next step shows the newest one, however long
-        the other streams of the same networks took.
+        the other streams of the same networks took. Nothing where streams step together: they must wait side by side.
         """
-        return self._shared.turn
+        return self._shared.turn if self._shared.most == 1 else nullcontext()
 
     @property
     def available_tasks(self) -> tuple[Task, ...]:
@@ -176,33 +177,35 @@ class FusionEngine:
             MemoryError: not enough of it for this size; during the pause without a try.
             FloatingPointError: the fused image would have NaN or infinite values.
         """
-        with self._shared.turn:
-            with self._lock:
-                network = self._networks.get(network_key(self._settings))
-                force = _Force(self._settings, self._thermal, self._registration, network)
-            now = force.settings, pair.visible.shape, pair.infrared.shape
-            if refusal := self._fusion_rest.resting(now):
-                raise MemoryError(refusal)
-            try:
-                result = self._step(pair, force, now)
-            except Exception as fault:
-                if not ran_out(fault):
-                    raise
-                text = _no_memory(pair, self._shared.device, fault)
-            else:
-                self._fusion_rest.succeeded()
-                return result
-            give_back(self._shared.device)  # only here: a fault that is handled holds the tensors of what failed
-            raise MemoryError(self._fusion_rest.failed(text, now))
+        shared = self._shared
+        with self._lock:
+            network = self._networks.get(network_key(self._settings))
+            force = _Force(self._settings, self._thermal, self._registration, network)
+        now = force.settings, pair.visible.shape, pair.infrared.shape
+        if refusal := self._fusion_rest.resting(now):
+            raise MemoryError(refusal)
+        try:
+            result = shared.batcher.run(self._step(pair, force, now), _kind(pair, force))
+        except Exception as fault:
+            if not ran_out(fault):
+                raise
+            text = _no_memory(pair, shared.device, fault)
+        else:
+            self._fusion_rest.succeeded()
+            return result
+        with shared.turn:
+            give_back(shared.device)  # only here: a fault that is handled holds the tensors of what failed
+        raise MemoryError(self._fusion_rest.failed(text, now))
 
-    def _step(self, pair: FramePair, force: _Force, now: object) -> StepResult:
+    def _step(self, pair: FramePair, force: _Force, now: object) -> Steps[StepResult]:
         settings, thermal, registration, network = force
         error = self._task_rest.resting(now) if network is not None else ""
         if network is not None:
             network.configure(settings)
         clock = StageClock(self._shared.device)
         frame = prepare(pair, thermal, registration, settings.max_pixels, self._shared.device)
-        made = self._loop.step(frame, None if error else network, settings.loop_mode, settings.loop_period, clock)
+        network = None if error else network
+        made = yield from self._loop.step(frame, network, settings.loop_mode, settings.loop_period, clock)
         if made.error:
             error = self._task_rest.failed(made.error, now)
         elif network is not None and not error:
@@ -238,6 +241,14 @@ def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:
         f"not enough memory on {device} to fuse a visible image of {width}x{height}: use smaller images (max_pixels "
         f"refuses larger ones) or another device ({said})"
     )
+
+
+def _kind(pair: FramePair, force: _Force) -> Hashable:
+    """Equal for frames that may be one batch: all but what is done with the input images is the same."""
+    s, default = force.settings, EngineSettings()
+    unlike = {"thermal_range", "thermal_limits", "homography", "calibration", "loop_period", "max_pixels"}
+    alike = replace(s, **{name: getattr(default, name) for name in unlike})
+    return pair.visible.shape, alike, id(force.network)
 
 
 def _thermal_key(settings: EngineSettings) -> tuple[str, tuple[float, float]]:

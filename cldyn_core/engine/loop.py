@@ -11,9 +11,10 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor
 
+from cldyn_core.engine.calls import Encode, Finish, Look, Steps
 from cldyn_core.engine.clock import StageClock
 from cldyn_core.engine.colors import recolor
-from cldyn_core.engine.executors.base import Executor
+from cldyn_core.engine.executors.base import Encoded
 from cldyn_core.engine.kernels import KernelTables, PlanKernels
 from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.planner import Planner
@@ -54,35 +55,33 @@ class _Held:
 class _Passes:
     """The passes of one frame through the fusion network; their results are RGB (1, 3, H, W) in [0, 1]."""
 
-    def __init__(self, executor: Executor, frame: Frame, clock: StageClock) -> None:
-        self._executor, self._frame, self._clock = executor, frame, clock
+    def __init__(self, encoded: Encoded, frame: Frame, clock: StageClock) -> None:
+        self.encoded, self._frame, self._clock = encoded, frame, clock
         self._first: Tensor | None = None
-        self.encoded = executor.encode(frame.infrared, frame.luma)
-        clock.lap("encode")
 
-    def first(self) -> Tensor:
+    def first(self) -> Steps[Tensor]:
         """Without compensation."""
         if self._first is None:
-            self._first = self._finish(None)
+            self._first = yield from self._finish(None)
             self._clock.lap("first_pass")
         return self._first
 
-    def compensated(self, kernels: PlanKernels | None) -> Tensor:
+    def compensated(self, kernels: PlanKernels | None) -> Steps[Tensor]:
         """With the kernels of a plan."""
-        rgb = self._finish(kernels)
+        rgb = yield from self._finish(kernels)
         self._clock.lap("execute")
         return rgb
 
-    def _finish(self, kernels: PlanKernels | None) -> Tensor:
-        luma = check_finite(self._executor.finish(self.encoded, kernels), "the fused image")
+    def _finish(self, kernels: PlanKernels | None) -> Steps[Tensor]:
+        luma = check_finite((yield Finish(self.encoded, kernels)), "the fused image")
         return recolor(luma, self._frame.visible)
 
 
 class Loop:
-    """Owns what is remembered from frame to frame."""
+    """Owns what is remembered from frame to frame. The networks are run by who runs its steps."""
 
-    def __init__(self, executor: Executor, planner: Planner, tables: KernelTables) -> None:
-        self._executor, self._planner, self._tables = executor, planner, tables
+    def __init__(self, planner: Planner, tables: KernelTables) -> None:
+        self._planner, self._tables = planner, tables
         self._scene = SceneChange()
         self._number = 0
         # A network that goes takes its plan along.
@@ -90,7 +89,7 @@ class Loop:
 
     def step(
         self, frame: Frame, network: TaskNetwork | None, mode: LoopMode, period: int, clock: StageClock
-    ) -> Outcome:
+    ) -> Steps[Outcome]:
         """Fuse a frame as the task requires. A task network that fails opens the loop for this frame, and its plan is
         forgotten.
 
@@ -99,17 +98,18 @@ class Loop:
         self._number += 1
         self._watch(frame, mode)
         clock.lap("prepare")
-        passes = _Passes(self._executor, frame, clock)
+        passes = _Passes((yield Encode(frame.infrared, frame.luma)), frame, clock)
+        clock.lap("encode")
         if network is None:
-            return Outcome(passes.first())
+            return Outcome((yield from passes.first()))
         try:
-            return self._close(passes, network, mode, period, clock)
+            return (yield from self._close(passes, network, mode, period, clock))
         except Exception as fault:  # whatever a task network does, the fused image goes out
             self._held.pop(network, None)
             error, no_memory = f"{network.task.value}: {type(fault).__name__}: {fault}", ran_out(fault)
         if no_memory:  # only here: a fault that is handled holds the tensors of what failed
             give_back(frame.luma.device)
-        return Outcome(passes.first(), error=error)
+        return Outcome((yield from passes.first()), error=error)
 
     def _watch(self, frame: Frame, mode: LoopMode) -> None:
         """Forget the plans that are not this scene's."""
@@ -119,34 +119,36 @@ class Loop:
         elif self._scene.seen(frame.luma, frame.infrared):
             self._held.clear()
 
-    def _close(self, passes: _Passes, network: TaskNetwork, mode: LoopMode, period: int, clock: StageClock) -> Outcome:
+    def _close(
+        self, passes: _Passes, network: TaskNetwork, mode: LoopMode, period: int, clock: StageClock
+    ) -> Steps[Outcome]:
         if mode is LoopMode.STREAM:
-            return self._stream(passes, network, period, clock)
-        plan, rgb = None, passes.first()
+            return (yield from self._stream(passes, network, period, clock))
+        plan, rgb = None, (yield from passes.first())
         if mode is LoopMode.EXACT:
-            held = self._plan_at_once(passes, network, clock)
-            plan, rgb = held.plan, passes.compensated(held.kernels)
-        output = network.predict(rgb)[0]
+            held = yield from self._plan_at_once(passes, network, clock)
+            plan, rgb = held.plan, (yield from passes.compensated(held.kernels))
+        outputs = yield Look(network, "predict", rgb)
         clock.lap("task")
-        return Outcome(rgb, output, plan)
+        return Outcome(rgb, outputs[0], plan)
 
-    def _stream(self, passes: _Passes, network: TaskNetwork, period: int, clock: StageClock) -> Outcome:
+    def _stream(self, passes: _Passes, network: TaskNetwork, period: int, clock: StageClock) -> Steps[Outcome]:
         held = self._held.get(network)
         if held is None or self._number - held.made >= period:
             if held is not None and held.felt == self._number - 1:
                 held = self._make(passes, network, held.feature, clock)
             else:
-                held = self._plan_at_once(passes, network, clock)
-        rgb = passes.compensated(held.kernels)
-        answer = network.answer(rgb)
+                held = yield from self._plan_at_once(passes, network, clock)
+        rgb = yield from passes.compensated(held.kernels)
+        answer = yield Look(network, "answer", rgb)
         check_finite(answer.feature, _FELT)
         clock.lap("task")
         self._held[network] = replace(held, feature=answer.feature, felt=self._number)
         return Outcome(rgb, answer.outputs[0], held.plan, self._number - held.made)
 
-    def _plan_at_once(self, passes: _Passes, network: TaskNetwork, clock: StageClock) -> _Held:
+    def _plan_at_once(self, passes: _Passes, network: TaskNetwork, clock: StageClock) -> Steps[_Held]:
         """From this frame's own first pass."""
-        feature = network.feature(passes.first())
+        feature = yield Look(network, "feature", (yield from passes.first()))
         clock.lap("requirement")
         return self._make(passes, network, feature, clock)
 

@@ -6,9 +6,12 @@ import threading
 import weakref
 from pathlib import Path
 
+import torch
+
 from cldyn_core import tasks
 from cldyn_core.checkpoint import resolve_weights
 from cldyn_core.engine.allocator import keep_freed_memory
+from cldyn_core.engine.batcher import Batcher
 from cldyn_core.engine.executors.choose import create
 from cldyn_core.engine.kernels import KernelTables
 from cldyn_core.engine.load import load_model, resolve_device
@@ -34,6 +37,9 @@ class Networks:
         self.planner = Planner(model, self.tables, self.selection)
         self.turn = Turn()
         """To be held while anything here runs: neither executors nor task networks are made for several threads."""
+        self.most = 1 if self.executor.one_at_a_time else settings.max_batch or _most(self.device)
+        """Streams that step together."""
+        self.batcher = Batcher(self.executor, self.turn, self.most)
         self._loading = threading.Lock()
         self._tasks: weakref.WeakValueDictionary[object, TaskNetwork] = weakref.WeakValueDictionary()
         weakref.finalize(self, self.executor.close)
@@ -59,7 +65,7 @@ class NetworkPool:
     def networks(self, settings: EngineSettings) -> Networks:
         """Those of these settings, loaded if no engine has them. Raises as FusionEngine does."""
         file, device = _file_key(resolve_weights(settings.weights, "cldyn")), resolve_device(settings.device)
-        key = file, device, settings.backend, settings.precision
+        key = file, device, settings.backend, settings.precision, settings.max_batch
         with self._loading:
             networks = self._made.get(key)
             if networks is None:
@@ -75,3 +81,8 @@ def network_key(settings: EngineSettings) -> tuple[Task, str]:
 def _file_key(path: Path) -> object:
     """Another one as soon as the file is written anew."""
     return path.resolve(), path.stat().st_mtime_ns if path.exists() else 0
+
+
+def _most(device: torch.device) -> int:
+    """A batch pays on a GPU, which one image does not fill."""
+    return 8 if device.type == "cuda" else 1

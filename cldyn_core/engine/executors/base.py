@@ -24,12 +24,11 @@ class Encoded:
 
 
 class Executor(ABC):
-    """Runs the VFN, with the kernels of a plan or without. One thread at a time.
-
-    Results stay valid until the second next call of the same method: buffers may be reused.
-    """
+    """Runs the VFN, with the kernels of a plan or without. One thread at a time."""
 
     backend: ClassVar[Backend]
+    one_at_a_time: ClassVar[bool] = False
+    """Takes no batch, must finish what it encoded last, and may reuse buffers at the second next call of a method."""
     precision: Precision
     """Not AUTO."""
     device: torch.device

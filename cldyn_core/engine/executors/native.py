@@ -21,6 +21,7 @@ class NativeExecutor(Executor):
     """float32 on the CPU, one image at a time, with torch's number of threads."""
 
     backend = Backend.NATIVE
+    one_at_a_time = True
 
     @classmethod
     def unavailable(cls, device: torch.device, precision: Precision) -> str:
