@@ -82,6 +82,15 @@ class NodeParams:
         low=1,
         high=1 << 28,
     )
+    max_batch: int = param(
+        0,
+        "max_batch",
+        "Of several pairs in one process (--pairs): frames that are computed as one batch at most. 0: 8 on a GPU, 1 on "
+        "a CPU.",
+        low=0,
+        high=64,
+        fixed=True,
+    )
     image_transport: str = param(
         "raw",
         "image_transport",
@@ -236,6 +245,7 @@ class NodeParams:
             detector_confidence=self.detector_confidence,
             detector_iou=self.detector_iou,
             max_pixels=self.max_pixels,
+            max_batch=self.max_batch,
         )
 
 

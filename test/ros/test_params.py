@@ -34,7 +34,7 @@ def test_every_engine_setting_comes_from_a_parameter() -> None:
         "task": "detection", "loop.mode": "open", "loop.period": 7, "backend": "native", "precision": "bf16",
         "weights": "w", "device": "cpu", "thermal.range": "fixed",
         "thermal.min": 1, "thermal.max": 2.5, "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
-        "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10,
+        "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10, "max_batch": 2,
         "segmentation.weights": "s", "saliency.weights": "o", "registration.calibration": "c.yaml",
     }  # fmt: skip
     made = parse(values).to_engine_settings()
