@@ -1,4 +1,4 @@
-# make setup | test | demo | lint | help. Everything happens in .venv; nothing is installed on the machine.
+# make setup | test | demo | lint | audit | help. Everything happens in .venv; nothing is installed on the machine.
 #   PYTHON=python3.12      interpreter for .venv (3.10 to 3.14)
 #   DETECTOR=none          without ultralytics (AGPL-3.0)
 #   TORCH=cpu|cuda         instead of looking for an NVIDIA GPU
@@ -20,14 +20,15 @@ endif
 unexport AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH ROS_DISTRO ROS_VERSION ROS_PYTHON_VERSION
 unexport RMW_IMPLEMENTATION PYTHONHOME _ROS_WHEELS_BOOTSTRAP_COMPLETE
 
-.PHONY: help setup test demo lint format clean
+.PHONY: help setup test demo lint audit format clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make setup                create or update .venv (idempotent)"
 	@echo "make demo [PAIRS=folder]  replay a camera pair through the node; results in out/demo/"
 	@echo "make test                 the whole test suite"
-	@echo "make lint                 ruff and mypy"
+	@echo "make lint                 ruff, mypy and bandit"
+	@echo "make audit                installed packages against published advisories; needs PyPI"
 	@echo "make format               let ruff format the code"
 	@echo "make clean                remove .venv and everything generated"
 	@echo "Variables: PYTHON, DETECTOR=none, TORCH=cpu|cuda (explained at the top of the Makefile)"
@@ -46,6 +47,10 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(PY) -m bandit -q -c pyproject.toml -r cldyn_core cldyn_ros launch scripts
+
+audit: setup
+	$(PY) -m pip_audit --local --skip-editable
 
 format: setup
 	$(PY) -m ruff check --fix .

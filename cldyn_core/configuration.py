@@ -28,6 +28,9 @@ def configure(kind: type[T], arguments: Sequence[str], prog: str, description: s
     options = list(arguments[len(words) :])
     if words:
         options += [f"--{leading}", json.dumps(words)]
-    values: dict[str, Any] = dict(parser.instantiate(parser.parse_args(options)))
+    try:
+        values: dict[str, Any] = dict(parser.instantiate(parser.parse_args(options)))
+    except TypeError as error:  # jsonargparse lets an empty value through as None
+        parser.error(f"a value is empty or of another kind than its option wants ({error})")
     values.pop("config", None)
     return kind(**values)

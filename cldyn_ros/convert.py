@@ -169,7 +169,7 @@ def _decompress(msg: CompressedImage, max_pixels: int) -> tuple[Array, Encoding]
     data = bytes(msg.data)
     size = encoded_size(data)
     if size is None:
-        raise ConversionError(f"compressed data (format {msg.format[:_SHOWN]!r}) is neither JPEG nor PNG")
+        raise ConversionError(f"compressed data (format {msg.format[:_SHOWN]!r}) is neither JPEG nor PNG, or damaged")
     _check_size(*size, max_pixels)  # before decoding: a small file may claim a huge image
     try:
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)

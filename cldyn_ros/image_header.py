@@ -14,12 +14,23 @@ _ENDS = frozenset({0x00, 0xD8, 0xD9, 0xDA})  # not a marker, a second start, end
 
 
 def encoded_size(data: bytes) -> tuple[int, int] | None:
-    """(width, height) of a JPEG or PNG file; None if it is neither or ends before the size is told."""
+    """(width, height) of a JPEG or PNG file; None if it is neither, ends before the size is told, or is a PNG whose
+    chunks do not fit into it: OpenCV takes memory for what a chunk claims, up to 4 GB.
+    """
     if data.startswith(_PNG):
-        return struct.unpack(">II", data[16:24]) if data[12:16] == b"IHDR" and len(data) >= 24 else None
+        return _png_size(data)
     if data.startswith(_JPEG):
         return _jpeg_size(data)
     return None
+
+
+def _png_size(data: bytes) -> tuple[int, int] | None:
+    at, kind = len(_PNG), b""
+    while at + 12 <= len(data) and kind != b"IEND":
+        length, kind = struct.unpack(">I4s", data[at : at + 8])
+        at += 12 + length
+    whole = kind == b"IEND" and at <= len(data) and data[12:16] == b"IHDR"
+    return struct.unpack(">II", data[16:24]) if whole else None
 
 
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:

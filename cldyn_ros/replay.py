@@ -156,7 +156,9 @@ class Replayer:
 
 
 def header_stamp(data: bytes) -> int:
-    """Nanoseconds in the std_msgs/Header that a serialized message starts with."""
+    """Nanoseconds in the std_msgs/Header that a serialized message starts with. Raises BagError if it is too short."""
+    if len(data) < 12:
+        raise BagError(f"a message of {len(data)} bytes has no header. Remedy: leave its topic out, or record it again")
     seconds, nanoseconds = struct.unpack_from(_stamp_format(data), data, 4)
     return int(seconds) * 10**9 + int(nanoseconds)
 

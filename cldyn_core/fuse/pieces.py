@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
-import pickle
+import pickle  # nosec B403: only between the processes of one run
 import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -92,7 +92,7 @@ def fuse_on_ray(pieces: Sequence[Piece], settings: EngineSettings, workers: int,
             num_cpus=None if gpus else threads, num_gpus=min(1.0, gpus / workers) if gpus else None,
         )  # fmt: skip
         for row in done.iter_rows():
-            result = pickle.loads(row["outcome"])
+            result = pickle.loads(row["outcome"])  # nosec B301
             if isinstance(result, Exception):
                 raise result
             yield result
@@ -108,7 +108,7 @@ class _RayWorker:
         self._worker = Worker(settings)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        return {"outcome": [pickle.dumps(self._result(pickle.loads(row))) for row in batch["piece"]]}
+        return {"outcome": [pickle.dumps(self._result(pickle.loads(row))) for row in batch["piece"]]}  # nosec B301
 
     def _result(self, piece: Piece) -> Outcome | Exception:
         outcome = Outcome()
