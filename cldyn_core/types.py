@@ -19,6 +19,11 @@ M3FD_CLASSES: tuple[str, ...] = ("People", "Car", "Bus", "Lamp", "Motorcycle", "
 """Class names of the M3FD detection set, in the order of their indices."""
 
 
+THERMAL_MIN_COUNTS = 100.0
+"""Smallest automatic range of 16-bit infrared: about 3 K of raw 14-bit counts, 1 K where a count is 0.01 K."""
+THERMAL_MIN_KELVIN = 2.0
+"""Smallest automatic range of temperatures, as float infrared has them: 40 times the noise of a 50 mK camera."""
+
 IGNORED = 255
 """Class index of pixels without a ground truth, in a LabelMap."""
 
@@ -192,6 +197,10 @@ class EngineSettings:
     """
     thermal_limits: tuple[float, float] = (0.0, 65535.0)
     """Sensor values shown black and white when thermal_range is "fixed"."""
+    thermal_min_span: float = 0.0
+    """Sensor values that an "auto" range spans at least; 0: THERMAL_MIN_COUNTS of 16-bit images, THERMAL_MIN_KELVIN of
+    float images.
+    """
     homography: tuple[float, ...] = ()
     """Row-major 3x3 from infrared pixels to visible pixels; empty: stretch the infrared image onto the visible one."""
     calibration: str = ""

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
-from cldyn_ros.convert import ConversionError, to_display, to_infrared, to_visible
+from cldyn_ros.convert import ConversionError, to_infrared, to_visible
 from cldyn_ros.explain import SyncState
 from cldyn_ros.filters import make_pairer
 from cldyn_ros.health import Health, InputState, Level
@@ -189,9 +189,7 @@ class ActiveFusion:
         if job.visible is not None:
             return StepResult(job.visible.image, Task.NONE, LoopMode.OPEN)
         assert job.infrared is not None, "a job has at least one image"
-        fixed = self._params.thermal_range == "fixed"
-        limits = (self._params.thermal_min, self._params.thermal_max) if fixed else None
-        return StepResult(to_display(job.infrared.image, limits), Task.NONE, LoopMode.OPEN)
+        return StepResult(self._engine.show_infrared(job.infrared.image), Task.NONE, LoopMode.OPEN)
 
     # Watching
 

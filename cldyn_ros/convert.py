@@ -91,10 +91,13 @@ def to_visible(msg: Image | CompressedImage, max_pixels: int) -> NDArray[np.uint
 def to_infrared(msg: Image | CompressedImage, max_pixels: int) -> Array:
     """(h, w) uint8, uint16 or float32 as the sensor gave it. Raises ConversionError.
 
-    Color becomes gray, non-finite values become the smallest finite one.
+    Color becomes gray. A float image has at least one finite value; the others stay as they are.
     """
     data, encoding = _read(msg, max_pixels, fallback="mono8")
-    return _finite(data) if data.dtype == np.float32 else _color(data, encoding.to_gray)
+    if data.dtype != np.float32:
+        return _color(data, encoding.to_gray)
+    _finite(data)
+    return data
 
 
 def to_image_msg(image: NDArray[np.uint8], header: Header) -> Image:
@@ -112,18 +115,6 @@ def to_jpeg_msg(rgb: NDArray[np.uint8], header: Header, quality: int = 90) -> Co
     if not done:
         raise ConversionError(f"cannot encode an image of shape {rgb.shape} as JPEG")
     return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=_bytes(encoded))
-
-
-def to_display(infrared: Array, limits: tuple[float, float] | None) -> NDArray[np.uint8]:
-    """Raw (h, w) infrared to (h, w, 3) uint8 gray, to show it alone.
-
-    Without limits 8-bit images stay as they are, others span their 1st to 99th percentile.
-    """
-    if infrared.dtype == np.uint8 and limits is None:
-        return _color(infrared, _MONO)
-    low, high = limits or tuple(np.percentile(infrared, (1, 99)))
-    scaled = (infrared.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6))
-    return _color(np.clip(scaled, 0, 255).astype(np.uint8), _MONO)
 
 
 def _bytes(data: Array) -> array.array[int]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from cldyn_core.types import Backend, EngineSettings, LoopMode, Precision, Task
+from cldyn_core.types import THERMAL_MIN_KELVIN, Backend, EngineSettings, LoopMode, Precision, Task
 from cldyn_ros.param_spec import ParameterError, Spec, check, param
 
 __all__ = ["FIELDS", "NodeParams", "ParameterError", "declare", "markdown", "parse"]
@@ -174,21 +174,45 @@ class NodeParams:
     thermal_range: str = param(
         "auto",
         "thermal.range",
-        "Sensor values shown black and white, for 16-bit and float infrared. auto: percentiles smoothed over time. "
-        "fixed: thermal.min and thermal.max (8-bit too).",
+        "What is black and white of 16-bit and float infrared. auto: percentiles smoothed over time. "
+        "fixed: thermal.min and thermal.max (8-bit too). doc/thermal.md has values for cameras.",
         choices=("auto", "fixed"),
     )
     thermal_min: float = param(
         0.0,
         "thermal.min",
-        "Sensor value shown black when thermal.range is fixed.",
+        "Shown black when thermal.range is fixed, in sensor values or as thermal.scale says.",
         low=-_FLOAT_LIMIT,
         high=_FLOAT_LIMIT,
     )
     thermal_max: float = param(
         65535.0,
         "thermal.max",
-        "Sensor value shown white when thermal.range is fixed.",
+        "Shown white when thermal.range is fixed, in sensor values or as thermal.scale says.",
+        low=-_FLOAT_LIMIT,
+        high=_FLOAT_LIMIT,
+    )
+    thermal_min_span: float = param(
+        0.0,
+        "thermal.min_span",
+        "What an auto range spans at least, in the unit of thermal.min, so that a flat scene is not stretched to "
+        "noise. 0: 100 counts of 16-bit images, 2 K of float images and where thermal.scale is set.",
+        low=0.0,
+        high=_FLOAT_LIMIT,
+    )
+    thermal_scale: float = param(
+        1.0,
+        "thermal.scale",
+        "Kelvin per count of a camera whose counts are temperatures: 0.01, 0.04, 0.1 ... Then thermal.min, max and "
+        "min_span are in kelvin. 1: they are in sensor values.",
+        low=1e-6,
+        high=1e6,
+    )
+    thermal_offset: float = param(
+        0.0,
+        "thermal.offset",
+        "Value of count 0 in the unit of thermal.min: value = scale * count + offset. -273.15 for counts in kelvin "
+        "makes it degrees Celsius.",
         low=-_FLOAT_LIMIT,
         high=_FLOAT_LIMIT,
     )
@@ -225,6 +249,18 @@ class NodeParams:
         """`sync.infrared_offset_ms` in nanoseconds."""
         return round(self.sync_infrared_offset_ms * 1e6)
 
+    @property
+    def thermal_limits(self) -> tuple[float, float]:
+        """`thermal.min` and `thermal.max` in sensor values."""
+        low, high = ((v - self.thermal_offset) / self.thermal_scale for v in (self.thermal_min, self.thermal_max))
+        return low, high
+
+    @property
+    def thermal_span(self) -> float:
+        """`thermal.min_span` in sensor values; 0 leaves it to the engine, which does not know the scale."""
+        default = 0.0 if self.thermal_scale == 1.0 else THERMAL_MIN_KELVIN
+        return (self.thermal_min_span or default) / self.thermal_scale
+
     def to_engine_settings(self) -> EngineSettings:
         """The part that the engine answers for."""
         return EngineSettings(
@@ -236,7 +272,8 @@ class NodeParams:
             weights=self.weights,
             device=self.device,
             thermal_range=self.thermal_range,
-            thermal_limits=(self.thermal_min, self.thermal_max),
+            thermal_limits=self.thermal_limits,
+            thermal_min_span=self.thermal_span,
             homography=self.registration_homography,
             calibration=self.registration_calibration,
             detector_weights=self.detector_weights,

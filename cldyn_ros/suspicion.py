@@ -37,7 +37,7 @@ class Suspicion:
     def _standing_s(self, rows: NDArray[Any]) -> float:
         """Seconds since the picture was another one."""
         before = self._rows
-        if before is not None and before.shape == rows.shape and np.array_equal(before, rows):
+        if before is not None and before.shape == rows.shape and np.array_equal(before, rows, equal_nan=True):
             self._alike += 1
             return self._clock() - self._since
         self._rows, self._since, self._alike = rows.copy(), self._clock(), 0

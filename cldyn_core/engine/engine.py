@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from cldyn_core import tasks
 from cldyn_core.engine.backoff import BackOff
@@ -124,6 +125,8 @@ class FusionEngine:
             return f"thermal_range is 'auto' or 'fixed', not {settings.thermal_range!r}"
         if settings.thermal_range == "fixed" and not (np.isfinite((low, high)).all() and low < high):
             return f"the thermal limits must be finite and rise, not {low} to {high}"
+        if not 0.0 <= settings.thermal_min_span < np.inf:
+            return f"thermal_min_span is finite and not negative, not {settings.thermal_min_span}"
         for name in ("detector_confidence", "detector_iou"):
             if not 0.0 <= getattr(settings, name) <= 1.0:
                 return f"{name} lies in 0..1, not {getattr(settings, name)}"
@@ -215,6 +218,13 @@ class FusionEngine:
         mode = LoopMode.OPEN if error else settings.loop_mode
         return StepResult(image, settings.task, mode, made.output, made.plan, made.plan_age, clock.laps_ms, error)
 
+    def show_infrared(self, infrared: NDArray[Any]) -> NDArray[np.uint8]:
+        """An infrared image without its visible one, (h, w) as in a FramePair -> (h, w, 3) gray, in the range that the
+        fused images have. For the thread that calls `step`. Raises ValueError.
+        """
+        gray = np.rint(self._thermal.normalize(infrared) * 255).astype(np.uint8)
+        return np.repeat(gray[..., None], 3, axis=2)
+
     def rest(self) -> None:
         """Give back the memory that is kept for speed, after the step in progress. The networks stay loaded."""
         with self._shared.turn:
@@ -246,14 +256,16 @@ def _no_memory(pair: FramePair, device: torch.device, fault: Exception) -> str:
 def _kind(pair: FramePair, force: _Force) -> Hashable:
     """Equal for frames that may be one batch: all but what is done with the input images is the same."""
     s, default = force.settings, EngineSettings()
-    unlike = {"thermal_range", "thermal_limits", "homography", "calibration", "loop_period", "max_pixels"}
+    unlike = {"thermal_range", "thermal_limits", "thermal_min_span", "homography", "calibration"}
+    unlike |= {"loop_period", "max_pixels"}
     alike = replace(s, **{name: getattr(default, name) for name in unlike})
     return pair.visible.shape, alike, id(force.network)
 
 
-def _thermal_key(settings: EngineSettings) -> tuple[str, tuple[float, float]]:
-    return settings.thermal_range, settings.thermal_limits
+def _thermal_key(settings: EngineSettings) -> tuple[str, tuple[float, float], float]:
+    return settings.thermal_range, settings.thermal_limits, settings.thermal_min_span
 
 
 def _thermal_range(settings: EngineSettings) -> ThermalRange:
-    return ThermalRange(settings.thermal_limits if settings.thermal_range == "fixed" else None)
+    fixed = settings.thermal_limits if settings.thermal_range == "fixed" else None
+    return ThermalRange(fixed, settings.thermal_min_span)

@@ -7,10 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MIN_COUNTS = 100.0
-"""Smallest automatic range of integer images: about 3 K of raw 14-bit counts, 1 K where a count is 0.01 K."""
-MIN_KELVIN = 2.0
-"""Smallest automatic range of float images, which are temperatures: 40 times the noise of a 50 mK camera."""
+from cldyn_core.types import THERMAL_MIN_COUNTS, THERMAL_MIN_KELVIN
 
 _PERCENTILES = (1.0, 50.0, 99.8)
 _SMOOTHING = 0.1  # share of a new frame in the running limits: about ten frames of memory
@@ -32,7 +29,7 @@ class ThermalRange:
     """
 
     def __init__(self, fixed: tuple[float, float] | None = None, min_span: float = 0.0) -> None:
-        """fixed: values shown 0 and 1, of 8-bit images too. min_span: in sensor values; 0: MIN_COUNTS, MIN_KELVIN."""
+        """fixed: values shown 0 and 1, of 8-bit images too. min_span: in sensor values; 0: as the type has it."""
         self._fixed, self._min_span = fixed, min_span
         self._limits: Limits | None = None
         self._flat_frames = 0
@@ -61,7 +58,7 @@ class ThermalRange:
         sample = sample[(sample > _UNUSED[0]) & (sample < _UNUSED[1]) if whole else sample > -_LARGEST]
         if sample.size:
             low, middle, high = np.percentile(sample, _PERCENTILES)
-            least = self._min_span or (MIN_COUNTS if whole else MIN_KELVIN)
+            least = self._min_span or (THERMAL_MIN_COUNTS if whole else THERMAL_MIN_KELVIN)
             self._limits = self._follow(_widened(low, high, least), float(middle), least)
         low, high = _UNUSED if self._limits is None else self._limits
         return float(low), float(high)
@@ -72,7 +69,7 @@ class ThermalRange:
         self._flat_frames = self._flat_frames + 1 if flat else 0
         if old is None:
             return new
-        old = _widened(*old, least)
+        old = _widened(old[0], old[1], least)
         if (was_flat := np.ptp(old) < _FLAT * least) and not flat:
             return new  # the first scene after a blank start, a wall or a closed lens
         if flat and not was_flat and self._flat_frames <= _SHUTTER:

@@ -114,6 +114,18 @@ def test_open_mode_and_no_task_do_not_compensate(probe: type[Probe], weights: st
     assert np.abs(engine.step(frame()).fused.astype(int) - opened.fused).max() > 2
 
 
+def test_infrared_alone_is_shown_in_the_range_of_the_fused_images(weights: str) -> None:
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
+    ramp = np.linspace(30_000, 31_000, 24 * 32).reshape(24, 32).astype(np.uint16)
+    engine.step(replace(frame(), infrared=ramp))
+    alone = engine.show_infrared(ramp // 2 + 15_000)
+    assert alone.shape == (24, 32, 3) and alone.dtype == np.uint8
+    assert 120 < int(alone[-1].max()) < 136, "half of the range that the pair had"
+    np.testing.assert_array_equal(engine.show_infrared(frame().infrared)[..., 1], frame().infrared)
+    engine.apply(replace(engine.settings, thermal_min_span=4_000.0))
+    assert np.ptp(engine.show_infrared(ramp).astype(int)) == pytest.approx(255 / 4, abs=2)
+
+
 def test_switching_tasks_builds_each_network_once(probe: type[Probe], weights: str) -> None:
     engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
     for _ in range(5):
@@ -211,6 +223,7 @@ def test_any_size_and_infrared_of_another_size(shape: tuple, probe: type[Probe],
         ({"thermal_range": "sometimes"}, "'auto' or 'fixed'"),
         ({"thermal_range": "fixed", "thermal_limits": (5.0, 5.0)}, "must be finite and rise"),
         ({"thermal_range": "fixed", "thermal_limits": (float("-inf"), 5.0)}, "must be finite and rise"),
+        ({"thermal_min_span": float("nan")}, "thermal_min_span is finite and not negative"),
         ({"detector_confidence": float("nan")}, "detector_confidence lies in 0..1"),
         ({"detector_iou": -1.0}, "detector_iou lies in 0..1"),
         ({"homography": (1.0,)}, "9 values"),

@@ -70,6 +70,9 @@ class FakeEngine:
             error=task_error,
         )  # fmt: skip
 
+    def show_infrared(self, infrared: np.ndarray) -> np.ndarray:
+        return np.repeat(infrared[..., None], 3, axis=2)
+
     def rest(self) -> None:
         self.rests += 1
 

@@ -33,7 +33,8 @@ def test_every_engine_setting_comes_from_a_parameter() -> None:
     values = {
         "task": "detection", "loop.mode": "open", "loop.period": 7, "backend": "native", "precision": "bf16",
         "weights": "w", "device": "cpu", "thermal.range": "fixed",
-        "thermal.min": 1, "thermal.max": 2.5, "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
+        "thermal.min": 1, "thermal.max": 2.5, "thermal.min_span": 4,
+        "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10, "max_batch": 2,
         "segmentation.weights": "s", "saliency.weights": "o", "registration.calibration": "c.yaml",
     }  # fmt: skip
@@ -89,6 +90,16 @@ def test_thermal_limits_must_rise_when_fixed() -> None:
     assert parse({"thermal.min": 9.0, "thermal.max": 1.0}).thermal_min == 9.0
     with pytest.raises(ParameterError, match=r"thermal.min \(9\) must be below thermal.max \(1\)"):
         parse({"thermal.range": "fixed", "thermal.min": 9.0, "thermal.max": 1.0})
+
+
+def test_thermal_scale_takes_kelvin_and_celsius_to_counts() -> None:
+    kelvin = {"thermal.scale": 0.01, "thermal.min": 273.15, "thermal.max": 313.15}
+    celsius = {"thermal.scale": 0.01, "thermal.offset": -273.15, "thermal.min": 0, "thermal.max": 40}
+    for values in (kelvin, celsius):
+        made = parse({"thermal.range": "fixed", **values}).to_engine_settings()
+        assert made.thermal_limits == pytest.approx((27_315, 31_315))
+        assert made.thermal_min_span == pytest.approx(200), "2 K"
+    assert parse({"thermal.scale": 0.04, "thermal.min_span": 4}).thermal_span == pytest.approx(100)
 
 
 def test_homography_forms() -> None:
