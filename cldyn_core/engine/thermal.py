@@ -14,6 +14,7 @@ _SMOOTHING = 0.1  # share of a new frame in the running limits: about ten frames
 _STEP = 0.03  # largest move of a limit in one frame, as a share of the span: what the eye does not see as flicker
 _SHUTTER = 30  # flat frames in a row that move nothing: a shutter is closed for less than a second
 _FLAT = 1.1  # of the smallest span: limits that crept so near to it have arrived
+_PLAIN = 0.02  # smallest span of float images in 0..1
 _SAMPLES = 20_000
 _LARGEST = 1e9  # no temperature: drivers mark pixels without a value as infinite, NaN or the largest float
 _UNUSED = (0, 65_535)  # likewise of 16-bit images: dead, saturated
@@ -58,7 +59,8 @@ class ThermalRange:
         sample = sample[(sample > _UNUSED[0]) & (sample < _UNUSED[1]) if whole else sample > -_LARGEST]
         if sample.size:
             low, middle, high = np.percentile(sample, _PERCENTILES)
-            least = self._min_span or (THERMAL_MIN_COUNTS if whole else THERMAL_MIN_KELVIN)
+            plain = not whole and low >= 0.0 and high <= 1.0  # a float image in 0..1 is no temperature
+            least = self._min_span or (_PLAIN if plain else THERMAL_MIN_COUNTS if whole else THERMAL_MIN_KELVIN)
             self._limits = self._follow(_widened(low, high, least), float(middle), least)
         low, high = _UNUSED if self._limits is None else self._limits
         return float(low), float(high)

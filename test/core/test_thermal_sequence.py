@@ -144,3 +144,10 @@ def test_hotter_is_never_darker_and_all_is_in_range(
         assert (shown[~usable] == 0.0).all()
         if fixed:
             assert (shown[usable & (image >= 300)] == 1.0).all() and (shown[usable & (image <= 20)] == 0.0).all()
+
+
+def test_a_float_image_in_0_to_1_is_no_temperature() -> None:
+    image = np.linspace(0.2, 0.8, 64 * 64, dtype=np.float32).reshape(64, 64)
+    shown = ThermalRange().normalize(image)
+    assert shown.min() == 0.0 and shown.max() == 1.0
+    assert np.ptp(ThermalRange().normalize(image + 290)) < 0.5  # 0.6 K of temperatures are nearly one gray
