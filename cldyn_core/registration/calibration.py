@@ -129,7 +129,7 @@ def _camera(tree: Mapping[str, Any], name: str) -> Camera:
     if matrix[0, 0] <= 0 or matrix[1, 1] <= 0 or not np.allclose(matrix[[1, 2, 2, 2], [0, 0, 1, 2]], [0, 0, 0, 1]):
         raise CalibrationError(f"{name}.camera_matrix is [fx 0 cx; 0 fy cy; 0 0 1] with positive focal lengths")
     model = entry.get("distortion_model", "plumb_bob")
-    if model not in DISTORTION_MODELS:
+    if not isinstance(model, str) or model not in DISTORTION_MODELS:
         raise CalibrationError(f"{name}.distortion_model is one of {', '.join(DISTORTION_MODELS)}, not {model!r}")
     counts = DISTORTION_MODELS[model]
     given = "distortion_coefficients" in entry
