@@ -50,7 +50,7 @@ def make_pairs(folder: Path, count: int = 4, dtype: type = np.uint8, seed: int =
     for side, shape, kind in (("infrared", (40, 48), dtype), ("visible", (40, 48, 3), np.uint8)):
         (folder / side).mkdir(parents=True)
         for index in range(count):
-            high = 256 if kind is np.uint8 else 2000 * (index + 1)  # another range in every image
+            high = 256 if kind is np.uint8 else 2000 + 600 * index  # another range in every image, yet the same scene
             cv2.imwrite(str(folder / side / f"{index}.png"), rng.integers(0, high, shape).astype(kind))
     return folder
 

@@ -191,7 +191,8 @@ def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.Monk
         one, two = (metrics(tmp_path / f"{stage}{devices}") for devices in (1, 2))
         assert one.keys() == two.keys() and (3, "gradient_norm") in one and (3, "validation/mean") in one
         for key, value in one.items():
-            assert two[key] == pytest.approx(value, rel=1e-3, abs=1e-5), (stage, key)
+            far = 5e-3 if key[1] == "gradient_norm" else 1e-3  # of nearly equal choices rounding decides
+            assert two[key] == pytest.approx(value, rel=far, abs=1e-5), (stage, key)
         weights = (load_file(tmp_path / f"{stage}{devices}/cldyn.safetensors") for devices in (1, 2))
         first, second = (torch.cat([value.float().flatten() for value in file.values()]) for file in weights)
         # Adam moves a weight whose gradient is nothing but rounding as far as any other.
