@@ -27,8 +27,8 @@ class ClosedLoopRun(SeveralTasksRun):
     """Folder of the run: configuration, environment, metrics, TensorBoard events, state, best weights."""
     compensation: Compensation = "full"
     """What is trained: full, or an ablation: fixed_choice, no_bank, convolution. Those begin with random weights."""
-    task_tokens: bool = False
-    """Give each task a learned token beside its feature, so that the plans of the tasks differ."""
+    task_tokens: bool | None = None
+    """Give each task a learned token beside its feature, so that plans of tasks differ; null: as `fusion` has."""
     begin_with: str = ""
     """Weights whose compensation to begin with, of the same architecture but for task tokens; "": that of `fusion`."""
     recipe: ClosedLoopTraining = field(default_factory=ClosedLoopTraining)
@@ -54,10 +54,14 @@ def _prepare(options: ClosedLoopRun, processes: Processes) -> Prepared:
     return Prepared(loop, {"data": found.counts(), "gigaflops_of_a_frame_640x480": costs})
 
 
-def start_model(fusion: str, compensation: Compensation, task_tokens: bool = False) -> CLDyN:
-    """The weights to start from; with another compensation than theirs, only their fusion network."""
+def start_model(fusion: str, compensation: Compensation, task_tokens: bool | None = None) -> CLDyN:
+    """The weights to start from; with another compensation than theirs, only their fusion network. Task tokens: None as
+    their compensation has.
+    """
     path = resolve_weights(fusion, "cldyn")
     given = load_weights(path)
+    if task_tokens is None:
+        task_tokens = given.architecture.task_tokens and given.architecture.compensation == compensation
     model = CLDyN(replace(given.architecture, compensation=compensation, task_tokens=task_tokens))
     load_into(model.vfn, given.vfn.state_dict(), path)
     if given.architecture.compensation == compensation:

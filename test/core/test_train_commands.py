@@ -75,7 +75,7 @@ def test_from_a_task_network_through_the_loop_to_the_joint_baseline(
     assert main([*task, "--out", str(tmp_path / "task"), *SMALL]) == 0
     weights = tmp_path / "task/network.safetensors"
     assert json.loads(weights.with_suffix(".json").read_text())["record"]["note"] == "for a test"
-    loop = ["train", "closed-loop", str(street), "--segmentation.weights", str(weights)]
+    loop = ["train", "closed-loop", str(street), "--task_tokens=false", "--segmentation.weights", str(weights)]
     loop += ["--out", str(tmp_path / "loop")]
     assert main([*loop, *SMALL]) == 0
     assert {"segmentation/loss", "validation/segmentation"} <= {name for _, name in rows(tmp_path / "loop")}
