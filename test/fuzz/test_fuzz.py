@@ -32,7 +32,8 @@ def test_a_wrong_error_a_hang_and_a_waste_of_memory_are_crashes(monkeypatch: pyt
         short.setattr("fuzz_run.SECONDS", 1)
         with pytest.raises(CrashError, match="more than 1 s"):
             run_one(lambda data: time.sleep(5), b"")
-    waste: list[bytes] = []
+    waste: list[bytes] = [b"x" * (800 << 20)]
+    waste.clear()  # a higher peak before does not hide it
     with pytest.raises(CrashError, match="MB"):
         run_one(lambda data: waste.append(b"x" * (600 << 20)), b"")
     run_one(lambda data: None, b"")
