@@ -22,6 +22,7 @@ from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
 from cldyn_ros.filters import make_pairer
+from cldyn_ros.params import NodeParams
 from cldyn_ros.sync import Source
 
 MS = 1_000_000
@@ -83,7 +84,9 @@ Feed = Callable[[Shot], list[tuple[Shot, Shot]]]
 
 
 def ours(policy: str, case: Case) -> Feed:
-    pairer = make_pairer(policy, round(case.tolerance_ms * MS), round(case.offset_ms * MS))
+    pairer = make_pairer(
+        NodeParams(sync_policy=policy, sync_tolerance_ms=case.tolerance_ms, sync_infrared_offset_ms=case.offset_ms)
+    )
     return lambda shot: [
         (pair.visible.payload, pair.infrared.payload) for pair in pairer.offer(shot.source, shot.stamp, shot)
     ]

@@ -61,9 +61,7 @@ class ActiveFusion:
     ) -> None:
         self._node, self._engine, self._outputs, self._params, self._switch = node, engine, outputs, params, switch
         self._health = Health()
-        self._pairer = make_pairer(
-            params.sync_policy, params.tolerance_ns, params.infrared_offset_ns, params.sync_queue
-        )
+        self._pairer = make_pairer(params)
         self._watch = SyncWatch(node, self._pairer)
         self._last_arrival = time.monotonic()
         self._warned: dict[str, float] = {}

@@ -9,6 +9,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from builtin_interfaces.msg import Time
 from std_msgs.msg import Header
 
+from cldyn_ros.params import NodeParams
 from cldyn_ros.sync import Counts, Frame, NearestPairer, Pair, Source
 
 T = TypeVar("T")
@@ -36,18 +37,19 @@ class Pairer(Protocol[T]):
         """The newest waiting frame, alone."""
 
 
-def make_pairer(policy: str, tolerance_ns: int, infrared_offset_ns: int, queue: int = 10) -> Pairer[Any]:
+def make_pairer(params: NodeParams) -> Pairer[Any]:
     """The pairer of `sync.policy`. Raises ValueError when message_filters is needed and cannot be imported."""
-    if policy != "approximate":
-        return NearestPairer(0 if policy == "exact" else tolerance_ns, infrared_offset_ns, queue)
+    asked = params.tolerance_ns, params.infrared_offset_ns, params.sync_queue
+    if params.sync_policy != "approximate":
+        return NearestPairer(*asked)
     try:
         importlib.import_module("message_filters")
     except ImportError as error:
         raise ValueError(
-            f"sync.policy {policy!r} needs message_filters ({error}): apt install ros-$ROS_DISTRO-message-filters, "
-            "or use sync.policy 'nearest'"
+            f"sync.policy {params.sync_policy!r} needs message_filters ({error}): "
+            "apt install ros-$ROS_DISTRO-message-filters, or use sync.policy 'nearest'"
         ) from error
-    return FilterPairer(tolerance_ns, infrared_offset_ns, queue)
+    return FilterPairer(*asked)
 
 
 @dataclass
@@ -61,7 +63,7 @@ class _Stamped(Generic[T]):
 class FilterPairer(Generic[T]):
     """ApproximateTimeSynchronizer as a Pairer. It does not tell which frames it dropped, nor why."""
 
-    def __init__(self, tolerance_ns: int, infrared_offset_ns: int, queue: int = 10) -> None:
+    def __init__(self, tolerance_ns: int, infrared_offset_ns: int, queue: int) -> None:
         self.tolerance_ns, self.infrared_offset_ns = tolerance_ns, infrared_offset_ns
         self.last_miss_ns: int | None = None
         self._queue = queue

@@ -23,11 +23,12 @@ from rclpy.signals import SignalHandlerOptions
 from rclpy.utilities import remove_ros_args
 
 from cldyn_core.types import EngineSettings, Task
-from cldyn_ros import params as parameters
 from cldyn_ros.active import ActiveFusion
 from cldyn_ros.dds import use_packaged_profile
 from cldyn_ros.filters import make_pairer
 from cldyn_ros.pairs import node_arguments, pair_names
+from cldyn_ros.param_declare import declare
+from cldyn_ros.params import ParameterError, parse
 from cldyn_ros.pause import Switch
 from cldyn_ros.publishers import Outputs
 from cldyn_ros.stopping import StopFlag
@@ -67,7 +68,7 @@ class FusionNode(LifecycleNode):
         self._outputs: Outputs | None = None
         self._active: ActiveFusion | None = None
         self._unprepared: dict[Task, str] = {}
-        self._params = parameters.declare(self)
+        self._params = declare(self)
         self._switch = Switch(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
 
@@ -88,7 +89,7 @@ class FusionNode(LifecycleNode):
         started = time.monotonic()
         settings = self._params.to_engine_settings()
         try:
-            make_pairer(self._params.sync_policy, 0, 0)  # refused here rather than at activation
+            make_pairer(self._params)  # refused here rather than at activation
             self._engine = self._factory(settings)
             self._outputs = Outputs(self)
             self._prepare_tasks(settings)
@@ -145,7 +146,7 @@ class FusionNode(LifecycleNode):
     def _on_set_parameters(self, changes: list[Parameter]) -> SetParametersResult:
         """Refuse with a reason, or take effect. It is the last check before rclpy stores the values."""
         try:
-            new = parameters.parse({p.name: p.value for p in changes}, self._params)
+            new = parse({p.name: p.value for p in changes}, self._params)
             settings = new.to_engine_settings()
             if reason := self._refusal(settings):
                 return SetParametersResult(successful=False, reason=reason)
@@ -215,7 +216,7 @@ def main(
         for arguments in node_arguments(pairs):
             nodes.append(FusionNode(engine_factory, cli_args=arguments))
         return _spin(nodes, stop)
-    except parameters.ParameterError as error:
+    except ParameterError as error:
         get_logger("cldyn").fatal(f"parameter refused: {error}")
         return 1
     finally:

@@ -1,22 +1,19 @@
 """The node's parameters: declared once, in the fields of NodeParams. Everything else is derived from them.
 
-`declare` gives them to rclpy, `parse` turns received values into a NodeParams or refuses them with a reason, `markdown`
-is doc/parameters.md (`python -m cldyn_ros.params > doc/parameters.md`).
+`parse` turns received values into a NodeParams or refuses them with a reason; param_declare.py gives the parameters to
+rclpy, param_page.py writes doc/parameters.md.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import Field, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cldyn_core.types import THERMAL_MIN_KELVIN, Backend, EngineSettings, LoopMode, Precision, Task
-from cldyn_ros.param_spec import ParameterError, Spec, check, param
+from cldyn_ros.param_spec import ParameterError, check, param
 
-__all__ = ["FIELDS", "NodeParams", "ParameterError", "declare", "markdown", "parse"]
-
-if TYPE_CHECKING:
-    from rclpy.node import Node
+__all__ = ["FIELDS", "NodeParams", "ParameterError", "parse"]
 
 _FLOAT_LIMIT = 1e9
 
@@ -304,64 +301,3 @@ def parse(values: Mapping[str, object], base: NodeParams | None = None) -> NodeP
             "to move both, set them in one call (set_parameters_atomically)"
         )
     return params
-
-
-def declare(node: Node) -> NodeParams:
-    """Declare every parameter on the node and return their start values. Raises ParameterError."""
-    from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-    from rclpy.parameter import Parameter
-
-    values = {}
-    for name, f in FIELDS.items():
-        spec: Spec = f.metadata["spec"]
-        descriptor = ParameterDescriptor(
-            description=spec.doc,
-            additional_constraints=f"one of: {', '.join(spec.choices)}" if spec.choices else "",
-            read_only=spec.fixed,
-            dynamic_typing=True,  # `parse` checks the type: it takes 20 for 20.0 and its reasons are better
-        )
-        if spec.low is not None and spec.high is not None:
-            if isinstance(f.default, int):
-                descriptor.integer_range = [IntegerRange(from_value=int(spec.low), to_value=int(spec.high))]
-            else:
-                descriptor.floating_point_range = [FloatingPointRange(from_value=spec.low, to_value=spec.high)]
-        default = list(f.default) if isinstance(f.default, tuple) else f.default
-        values[name] = node.declare_parameter(name, default, descriptor).value
-        if default == [] and values[name] is None:  # an empty list comes out of a parameter file without type and value
-            values[name] = default
-            node.set_parameters([Parameter(name, value=default)])
-    return parse(values)
-
-
-def _show_default(default: object) -> str:
-    if isinstance(default, bool):
-        return str(default).lower()
-    return "[]" if default == () else str(default) or '""'
-
-
-def markdown() -> str:
-    """doc/parameters.md."""
-    lines = [
-        "# Parameters of /cldyn",
-        "",
-        "Generated from `cldyn_ros/params.py` by `python -m cldyn_ros.params > doc/parameters.md`; do not edit.",
-        "",
-        "A value that is out of range or of the wrong type is refused with the reason, and nothing changes. "
-        "*Live* ones take effect at the next frame pair; the others are read at start.",
-        "",
-        "| name | default | values | live | meaning |",
-        "|---|---|---|---|---|",
-    ]
-    for name, f in FIELDS.items():
-        spec: Spec = f.metadata["spec"]
-        values = ", ".join(spec.choices)
-        if not values and spec.low is not None and spec.high is not None:
-            values = f"{spec.low:.12g} .. {spec.high:.12g}"
-        values = values or {bool: "true, false", str: "text"}[type(f.default)]
-        live = "no" if spec.fixed else "yes"
-        lines.append(f"| `{name}` | `{_show_default(f.default)}` | {values} | {live} | {spec.doc} |")
-    return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cldyn_ros.explain import SyncState, explain_no_match, lag_hint
 from cldyn_ros.filters import make_pairer
+from cldyn_ros.params import NodeParams, parse
 from cldyn_ros.sync import Source
 from cldyn_ros.timing import Timing
 
@@ -41,20 +42,9 @@ class Camera:
         return frames
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The parameters that matter."""
-
-    policy: str = "nearest"
-    tolerance_ms: float = 50.0
-    infrared_offset_ms: float = 0.0
-    queue: int = 10
-
-
-def run(visible: Camera, infrared: Camera, asked: Settings, seed: int = 0) -> tuple[int, SyncState]:
+def run(visible: Camera, infrared: Camera, asked: NodeParams, seed: int = 0) -> tuple[int, SyncState]:
     """Number of pairs, and what is known at the end."""
-    offset_ns = round(asked.infrared_offset_ms * MS)
-    pairer = make_pairer(asked.policy, round(asked.tolerance_ms * MS), offset_ns, asked.queue)
+    pairer = make_pairer(asked)
     timing, pairs = Timing(), 0
     frames = visible.frames(V, seed), infrared.frames(IR, seed)
     end = min(stream[-1][0] for stream in frames)
@@ -64,18 +54,18 @@ def run(visible: Camera, infrared: Camera, asked: Settings, seed: int = 0) -> tu
     miss = pairer.last_miss_ns
     cameras = {source: camera for source in Source if (camera := timing.camera(source)) is not None}
     state = SyncState(
-        asked.tolerance_ms, {s: pairer.counts(s) for s in Source}, None if miss is None else miss / MS,
-        offset_ms=asked.infrared_offset_ms, queue=asked.queue, exact=asked.policy == "exact", cameras=cameras,
-        lag=timing.lag(),
+        asked.sync_tolerance_ms, {s: pairer.counts(s) for s in Source}, None if miss is None else miss / MS,
+        offset_ms=asked.sync_infrared_offset_ms, queue=asked.sync_queue, exact=asked.sync_policy == "exact",
+        cameras=cameras, lag=timing.lag(),
     )  # fmt: skip
     return pairs, state
 
 
-def advice(text: str, asked: Settings) -> Settings:
+def advice(text: str, asked: NodeParams) -> NodeParams:
     """The settings with the advice of `text` followed, alternatives left out."""
     found = re.findall(r"set sync\.(\w+) to (-?[\w.]+)", text.partition("; or, ")[0])
     assert found, text
-    return replace(asked, **{name: type(getattr(asked, name))(value) for name, value in found})
+    return parse({f"sync.{name}": type(getattr(asked, f"sync_{name}"))(value) for name, value in found}, asked)
 
 
 @given(
@@ -92,7 +82,7 @@ def test_following_the_advice_makes_pairs(
 ) -> None:
     visible = Camera(rates[0], jitter_ms=jitter_ms)
     infrared = Camera(rates[1], late_ms=late_ms, phase_ms=phase_ms, jitter_ms=jitter_ms)
-    asked = Settings(tolerance_ms=tolerance_ms)
+    asked = NodeParams(sync_tolerance_ms=tolerance_ms)
     followed = []
     while not (result := run(visible, infrared, asked, seed))[0]:
         followed.append(explain_no_match(result[1]))
@@ -110,7 +100,7 @@ def test_the_lag_of_stamps_is_measured_whatever_rate_and_phase(
     late_ms: float, phase_ms: float, rate: float, seed: int
 ) -> None:
     infrared = Camera(rate, late_ms=late_ms, phase_ms=phase_ms, jitter_ms=5.0)
-    _, state = run(Camera(jitter_ms=5.0), infrared, Settings(), seed)
+    _, state = run(Camera(jitter_ms=5.0), infrared, NodeParams(), seed)
     assert state.lag is not None
     assert state.lag.ms == pytest.approx(late_ms, abs=2.5)
 
@@ -120,7 +110,7 @@ def test_the_lag_of_stamps_is_measured_whatever_rate_and_phase(
 def test_equal_stamps_that_are_shifted_get_the_exact_offset(late_us: int, jitter_ms: float) -> None:
     assume(late_us)
     visible, infrared = Camera(latency_ms=8.0, jitter_ms=jitter_ms), Camera(late_ms=late_us / 1000, jitter_ms=jitter_ms)
-    asked = Settings("exact")
+    asked = NodeParams(sync_policy="exact")
     pairs, state = run(visible, infrared, asked)
     assert pairs == 0
     text = explain_no_match(state)
@@ -129,20 +119,20 @@ def test_equal_stamps_that_are_shifted_get_the_exact_offset(late_us: int, jitter
 
 
 def test_exact_without_a_trigger_advises_nearest() -> None:
-    pairs, state = run(Camera(30.0), Camera(29.0, phase_ms=3.3), Settings("exact"))
+    pairs, state = run(Camera(30.0), Camera(29.0, phase_ms=3.3), NodeParams(sync_policy="exact"))
     assert pairs == 0
     assert "set sync.policy to nearest" in explain_no_match(state)
 
 
 def test_the_texts_name_numbers() -> None:
-    late = explain_no_match(run(Camera(10.0), Camera(10.0, late_ms=41), Settings(tolerance_ms=20))[1])
+    late = explain_no_match(run(Camera(10.0), Camera(10.0, late_ms=41), NodeParams(sync_tolerance_ms=20))[1])
     assert (
         "infrared stamps lag by about 41 ms, judged by when images arrive, so set sync.infrared_offset_ms to -41"
         in late
     )
-    early = explain_no_match(run(Camera(10.0), Camera(10.0, late_ms=-41), Settings(tolerance_ms=20))[1])
+    early = explain_no_match(run(Camera(10.0), Camera(10.0, late_ms=-41), NodeParams(sync_tolerance_ms=20))[1])
     assert "infrared stamps lead by about 41 ms" in early and "sync.infrared_offset_ms to 41" in early
-    narrow = explain_no_match(run(Camera(10.0), Camera(10.0, phase_ms=40), Settings(tolerance_ms=20))[1])
+    narrow = explain_no_match(run(Camera(10.0), Camera(10.0, phase_ms=40), NodeParams(sync_tolerance_ms=20))[1])
     assert (
         "at visible 10 Hz and infrared 10 Hz the nearest images are up to 50 ms apart, so set sync.tolerance_ms to 51"
         in narrow
@@ -150,7 +140,7 @@ def test_the_texts_name_numbers() -> None:
 
 
 def test_images_that_come_too_late_for_the_queue() -> None:
-    visible, infrared, asked = Camera(60.0), Camera(60.0, latency_ms=410), Settings(tolerance_ms=8)
+    visible, infrared, asked = Camera(60.0), Camera(60.0, latency_ms=410), NodeParams(sync_tolerance_ms=8)
     pairs, state = run(visible, infrared, asked)
     assert pairs == 0
     found = re.search(
@@ -158,11 +148,11 @@ def test_images_that_come_too_late_for_the_queue() -> None:
         explain_no_match(state),
     )
     assert found
-    assert run(visible, infrared, replace(asked, queue=int(found[1])))[0] > 120
+    assert run(visible, infrared, replace(asked, sync_queue=int(found[1])))[0] > 120
 
 
 def test_different_clocks_are_told_with_their_times() -> None:
-    _, state = run(Camera(), Camera(late_ms=-(NOW / MS) + 90_000), Settings())
+    _, state = run(Camera(), Camera(late_ms=-(NOW / MS) + 90_000), NodeParams())
     text = explain_no_match(state)
     assert "stamps are of different clocks: visible 2023-11-14 22:13:" in text
     assert "infrared 1970-01-01 00:01:3" in text and "sync.stamp to arrival" in text
@@ -170,11 +160,11 @@ def test_different_clocks_are_told_with_their_times() -> None:
 
 def test_pairs_one_frame_off_are_hinted_at() -> None:
     """Stamps 30 ms late at 30 Hz pair with the next frame, 3 ms away: nothing starves, but the pairs are wrong."""
-    pairs, state = run(Camera(), Camera(late_ms=30), Settings(tolerance_ms=20))
+    pairs, state = run(Camera(), Camera(late_ms=30), NodeParams(sync_tolerance_ms=20))
     assert pairs > 80
     assert lag_hint(state).startswith("infrared stamps lag by about 30 ms")
-    assert lag_hint(run(Camera(), Camera(late_ms=30), Settings(infrared_offset_ms=-30))[1]) == ""
-    assert lag_hint(run(Camera(), Camera(latency_ms=20), Settings())[1]) == ""
+    assert lag_hint(run(Camera(), Camera(late_ms=30), NodeParams(sync_infrared_offset_ms=-30))[1]) == ""
+    assert lag_hint(run(Camera(), Camera(latency_ms=20), NodeParams())[1]) == ""
 
 
 def test_nothing_is_said_of_what_is_not_known() -> None:

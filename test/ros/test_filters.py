@@ -11,11 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldyn_ros.filters import make_pairer
+from cldyn_ros.filters import Pairer, make_pairer
+from cldyn_ros.params import NodeParams
 from cldyn_ros.sync import NearestPairer, Source
 
 MS = 1_000_000
 T0 = 1_000_000 * MS
+
+
+def pairer_of(policy: str, tolerance_ms: float = 5.0, offset_ns: int = 0) -> Pairer[Any]:
+    return make_pairer(
+        NodeParams(sync_policy=policy, sync_tolerance_ms=tolerance_ms, sync_infrared_offset_ms=offset_ns / MS)
+    )
 
 
 class SimpleFilter:
@@ -62,7 +69,7 @@ def policy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.mark.parametrize("name", ["nearest", "exact"])
 def test_the_built_in_policies_need_no_message_filters(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "message_filters", None)
-    assert isinstance(make_pairer(name, 5, 0), NearestPairer)
+    assert isinstance(pairer_of(name), NearestPairer)
 
 
 stamps = st.lists(st.tuples(st.integers(1, 40), st.integers(0, 6)), max_size=40, unique_by=lambda item: item[0])
@@ -74,7 +81,7 @@ def test_exact_pairs_equal_stamps_and_nothing_else(
     visible: list[tuple[int, int]], infrared: list[tuple[int, int]]
 ) -> None:
     """Whatever is lost and however late one camera is against the other: as long as each delivers in order."""
-    pairer = make_pairer("exact", 50 * MS, -5)
+    pairer = pairer_of("exact", 50, -5)
     arrivals = []
     for source, frames, shift in ((Source.VISIBLE, visible, 0), (Source.INFRARED, infrared, 5)):
         moment = 0
@@ -91,11 +98,11 @@ def test_exact_pairs_equal_stamps_and_nothing_else(
 def test_missing_message_filters_is_refused_with_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "message_filters", None)
     with pytest.raises(ValueError, match=r"message-filters, or use sync\.policy 'nearest'"):
-        make_pairer("approximate", 5, 0)
+        pairer_of("approximate")
 
 
 def test_pairs_with_the_offset_applied_and_counts(policy: str) -> None:
-    pairer = make_pairer(policy, 10 * MS, -30 * MS)
+    pairer = pairer_of(policy, 10, -30 * MS)
     assert pairer.offer(Source.VISIBLE, T0, "v") == []
     (pair,) = pairer.offer(Source.INFRARED, T0 + 30 * MS, "i")
     assert (pair.visible.payload, pair.infrared.payload, pair.gap_ns) == ("v", "i", 0)
@@ -105,7 +112,7 @@ def test_pairs_with_the_offset_applied_and_counts(policy: str) -> None:
 
 
 def test_a_bag_loop_rebuilds_the_synchronizer(policy: str) -> None:
-    pairer = make_pairer(policy, 10 * MS, 0)
+    pairer = pairer_of(policy, 10)
     for loop in range(3):
         for k in range(100):
             pairer.offer(Source.VISIBLE, T0 + k * 33 * MS, "v")
@@ -114,7 +121,7 @@ def test_a_bag_loop_rebuilds_the_synchronizer(policy: str) -> None:
 
 @pytest.mark.parametrize("policy", ["approximate"], indirect=True)  # exact has no tolerance
 def test_a_new_tolerance_takes_effect(policy: str) -> None:
-    pairer = make_pairer(policy, 5 * MS, 0)
+    pairer = pairer_of(policy)
     pairer.offer(Source.VISIBLE, T0, "v")
     assert pairer.offer(Source.INFRARED, T0 + 8 * MS, "i") == []
     pairer.tolerance_ns = 10 * MS
@@ -123,7 +130,7 @@ def test_a_new_tolerance_takes_effect(policy: str) -> None:
 
 
 def test_take_newest_is_the_last_frame_once(policy: str) -> None:
-    pairer = make_pairer(policy, 5 * MS, 0)
+    pairer = pairer_of(policy)
     pairer.offer(Source.VISIBLE, T0, "a")
     pairer.offer(Source.VISIBLE, T0 + 33 * MS, "b")
     frame = pairer.take_newest(Source.VISIBLE)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cldyn_core.types import EngineSettings, LoopMode, Task
-from cldyn_ros.params import FIELDS, NodeParams, ParameterError, markdown, parse
+from cldyn_ros.param_page import markdown
+from cldyn_ros.params import FIELDS, NodeParams, ParameterError, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -135,7 +136,7 @@ def test_any_value_is_taken_or_refused(values: dict[str, object]) -> None:
 
 def test_document_is_in_step() -> None:
     assert (ROOT / "doc" / "parameters.md").read_text(encoding="utf-8") == markdown(), (
-        "run: python -m cldyn_ros.params > doc/parameters.md"
+        "run: python -m cldyn_ros.param_page > doc/parameters.md"
     )
 
 
