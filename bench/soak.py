@@ -39,6 +39,7 @@ from cldyn_ros.bag_files import BagReader
 from cldyn_ros.bags import START_NS, write_bag
 from cldyn_ros.dds import use_packaged_profile
 from cldyn_ros.replay import restamped
+from cldyn_ros.stamps import stamp_ns
 
 CAMERAS = ("infrared", "visible")
 PERIOD_NS = 33_333_333
@@ -113,7 +114,7 @@ class Player(Node):
         self.fused_by_task[told["task"]] = self.fused_by_task.get(told["task"], 0) + 1
         self.errors += bool(told["error"])
         self.superseded = told.get("superseded", "0")
-        self._answered_ns = msg.header.stamp.sec * 10**9 + msg.header.stamp.nanosec
+        self._answered_ns = stamp_ns(msg.header)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

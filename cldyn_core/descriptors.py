@@ -37,6 +37,10 @@ class Description:
     token: Token | None = None
     """Of the task, where there are tokens."""
 
+    def asked(self, query: Tensor) -> Tensor:
+        """A query, (B, 256) or (256,), with the task's token where there is one."""
+        return query if self.token is None else query + self.token.query
+
 
 def requirement(task_feature: Tensor, x: Tensor) -> Tensor:
     """The task feature (B, C, ...) in the precision of the image feature x (B, 8, H, W); its network may run in half.
@@ -84,8 +88,7 @@ class BasisQuery(nn.Module):
 
     def forward(self, task: Description, image: Description) -> Tensor:
         """What was described -> (B, 256)."""
-        query: Tensor = self.mlp(torch.cat((task.vectors, image.vectors), dim=1))
-        return query if task.token is None else query + task.token.query
+        return task.asked(self.mlp(torch.cat((task.vectors, image.vectors), dim=1)))
 
     def task_mean(self, task_feature: Tensor) -> Tensor:
         """Task branch: (B, C, ...) -> (B, 128)."""

@@ -17,6 +17,7 @@ from cldyn_core.types import EngineSettings, FramePair
 from cldyn_ros.bag_files import BagError, BagMessage, BagReader
 from cldyn_ros.bags import CAMERA_INFO, COMPRESSED_IMAGE, IMAGE
 from cldyn_ros.convert import ConversionError, to_infrared, to_visible
+from cldyn_ros.stamps import stamp_ns
 from cldyn_ros.sync import NearestPairer, Pair, Source
 
 _TYPES = {IMAGE: Image, COMPRESSED_IMAGE: CompressedImage, CAMERA_INFO: CameraInfo}
@@ -80,9 +81,8 @@ class BagFrames:
         except ConversionError as error:
             yield Frame(f"{message.topic} at {message.stamp_ns}", None, str(error))
             return
-        stamp = int(content.header.stamp.sec) * 10**9 + int(content.header.stamp.nanosec)
         shot = _Shot(image, Moment(content.header, message.stamp_ns, self._camera))
-        yield from map(self._frame, self._pairer.offer(source, stamp, shot))
+        yield from map(self._frame, self._pairer.offer(source, stamp_ns(content.header), shot))
 
     def _frame(self, pair: Pair[_Shot]) -> Frame:
         visible, infrared = pair.visible.payload, pair.infrared.payload

@@ -11,6 +11,7 @@ from std_msgs.msg import Header
 
 from cldyn_core.types import Detections, StepResult
 from cldyn_ros.health import Level, Report
+from cldyn_ros.stamps import stamp_ns
 from cldyn_ros.sync import Counts, Source
 
 
@@ -25,7 +26,7 @@ class Shot:
     @property
     def stamp_ns(self) -> int:
         """Stamp of the header in nanoseconds."""
-        return int(self.header.stamp.sec) * 1_000_000_000 + int(self.header.stamp.nanosec)
+        return stamp_ns(self.header)
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,7 @@ class FusionEngine:
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
         self._registration = Registration(settings.homography, settings.calibration)
+        self._checked: Registration | None = None
         self._fusion_rest, self._task_rest = (BackOff(pause_s, clock=clock) for _ in range(2))
         self.apply(settings)
 
@@ -116,7 +117,30 @@ class FusionEngine:
         }
 
     def check(self, settings: EngineSettings) -> str:
-        """Why `apply` would refuse these settings; "" when it would not. Loads no network."""
+        """Why `apply` would refuse these settings; "" when it would not. Loads no network.
+
+        A new calibration is read from its file here; `apply` takes what was checked.
+        """
+        self._checked = None
+        try:
+            self._checked = self._examined(settings)
+        except ValueError as error:
+            return str(error)
+        return ""
+
+    def _examined(self, settings: EngineSettings) -> Registration:
+        """What these settings register with: the one in force, with its table of pixels, if it is asked for again; else
+        the one last checked, or a new one. Raises ValueError for settings that cannot be in force.
+        """
+        if fault := self._fault(settings):
+            raise ValueError(fault)
+        asked = settings.homography, settings.calibration
+        for known in (self._registration, self._checked):
+            if known is not None and known.asked == asked:
+                return known
+        return Registration(*asked)
+
+    def _fault(self, settings: EngineSettings) -> str:
         for name in _FIXED:
             if getattr(settings, name) != getattr(self._settings, name):
                 return f"{name} cannot change while the engine runs"
@@ -132,20 +156,14 @@ class FusionEngine:
                 return f"{name} lies in 0..1, not {getattr(settings, name)}"
         if settings.loop_period < 1:
             return f"loop_period is at least 1, not {settings.loop_period}"
-        try:
-            self._registration_for(settings)
-        except ValueError as error:
-            return str(error)
         return tasks.explain(settings.task, settings)
 
     def apply(self, settings: EngineSettings) -> None:
         """Use these settings from the next step on. May take seconds the first time a task is chosen. Raises
         ValueError.
         """
-        reason = self.check(settings)
-        if reason:
-            raise ValueError(reason)
-        registration = self._registration_for(settings)
+        registration = self._examined(settings)
+        self._checked = None
         with self._applying:
             networks = self._networks
             if settings.task is not Task.NONE:
@@ -158,11 +176,6 @@ class FusionEngine:
                 self._registration = registration
                 if _thermal_key(old) != _thermal_key(settings):
                     self._thermal = _thermal_range(settings)
-
-    def _registration_for(self, settings: EngineSettings) -> Registration:
-        """The one in force if it is asked for again, with its table of pixels. Raises ValueError."""
-        asked = settings.homography, settings.calibration
-        return self._registration if asked == self._registration.asked else Registration(*asked)
 
     def _load(self, settings: EngineSettings) -> TaskNetwork:
         network = self._shared.task_network(settings)

@@ -115,9 +115,7 @@ def doubt_of(block: A2SI, bank: Tensor, task: Description, features: Tensor, pla
     off = _ERRORS * _deviation(jacobian, covariance) + curved
     active, doubtful = z > 0, z.abs() <= off
 
-    query = F.relu(z) @ last.weight.T + last.bias
-    if task.token is not None:
-        query = query + task.token.query
+    query = task.asked(F.relu(z) @ last.weight.T + last.bias)
     direction = _directions(bank, plan)
     distance, rounding = direction @ query, _ROUNDING * direction.norm(dim=1) * query.norm()
     direction = direction @ last.weight

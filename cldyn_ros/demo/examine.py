@@ -17,6 +17,7 @@ from cldyn_ros.bag_files import BagReader
 from cldyn_ros.convert import to_infrared, to_visible
 from cldyn_ros.demo.material import Material
 from cldyn_ros.demo.performance import RECORDED, Performance, Switch
+from cldyn_ros.stamps import stamp_ns
 
 _INFRARED, _VISIBLE = "/infrared/image_raw", "/visible/image_raw"
 _AROUND = 2  # frames before and after a switch that must all have been fused
@@ -89,11 +90,11 @@ def examine(material: Material, performance: Performance) -> Evidence:
     for topic, message in _messages(performance, material):
         evidence.published[topic] += 1
         if topic in (_INFRARED, _VISIBLE):
-            evidence.played.setdefault(topic, []).append(_stamp(message))
+            evidence.played.setdefault(topic, []).append(stamp_ns(message.header))
         elif topic == "/cldyn/status":
             evidence.reports.append(_frame_report(message))
         elif topic == "/cldyn/fused/image_raw":
-            evidence.fused_stamps.add(_stamp(message))
+            evidence.fused_stamps.add(stamp_ns(message.header))
         elif topic == "/diagnostics":
             for status in message.status:
                 values = {pair.key: pair.value for pair in status.values}
@@ -112,13 +113,9 @@ def _messages(performance: Performance, material: Material) -> Iterator[tuple[st
                 yield message.topic, deserialize_message(message.data, RECORDED.get(message.topic, Image))
 
 
-def _stamp(message: Any) -> int:
-    return int(message.header.stamp.sec) * 1_000_000_000 + int(message.header.stamp.nanosec)
-
-
 def _frame_report(message: Any) -> FrameReport:
     values = {pair.key: pair.value for pair in message.status[0].values}
-    return FrameReport(_stamp(message), values["task"], values)
+    return FrameReport(stamp_ns(message.header), values["task"], values)
 
 
 def _switch_report(evidence: Evidence, switch: Switch) -> SwitchReport:
@@ -142,8 +139,8 @@ def _rows(evidence: Evidence, performance: Performance) -> list[Row]:
     pictures: dict[int, dict[str, NDArray[np.uint8]]] = {stamp: {} for stamp in chosen.values()}
     names = {_VISIBLE: "visible", _INFRARED: "infrared", "/cldyn/fused/image_raw": "fused", "/cldyn/overlay": "overlay"}
     for topic, message in _messages(performance, evidence.material):
-        if topic in names and _stamp(message) in pictures:
-            pictures[_stamp(message)][names[topic]] = _picture(topic, message)
+        if topic in names and stamp_ns(message.header) in pictures:
+            pictures[stamp_ns(message.header)][names[topic]] = _picture(topic, message)
     return [Row(task, pictures[stamp]) for task, stamp in chosen.items()]
 
 

@@ -258,6 +258,24 @@ def test_a_calibration_takes_the_infrared_image_to_its_pixels(tmp_path: Path, we
         engine.apply(replace(engine.settings, calibration=str(calibration)))
 
 
+def test_what_was_checked_of_a_calibration_is_applied(tmp_path: Path, weights: str) -> None:
+    """Its file is read once, and anew when it is set again."""
+    file, sizes = tmp_path / "pair.yaml", "{image_width: 32, image_height: 24}"
+    good = f"infrared: {sizes}\nvisible: {sizes}\nhomography: [1, 0, 0, 0, 1, 0, 0, 0, 1]\n"
+    engine = FusionEngine(EngineSettings(weights=weights, device="cpu"))
+    plain, wanted = engine.settings, replace(engine.settings, calibration=str(file))
+    file.write_text(good)
+    assert engine.check(wanted) == ""
+    file.write_text("spoiled")
+    engine.apply(wanted)
+    engine.apply(plain)
+    assert "pair.yaml" in engine.check(wanted)
+    with pytest.raises(ValueError, match=r"pair\.yaml"):
+        engine.apply(wanted)
+    file.write_text(good)
+    assert engine.check(wanted) == ""
+
+
 def test_frames_over_the_limit_are_refused_and_the_engine_goes_on(probe: type[Probe], weights: str) -> None:
     engine = FusionEngine(EngineSettings(weights=weights, device="cpu", max_pixels=1000))
     with pytest.raises(ValueError, match="max_pixels is 1000"):

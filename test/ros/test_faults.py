@@ -23,6 +23,8 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image
 from vision_msgs.msg import LabelInfo
 
+from cldyn_ros.stamps import stamp_ns
+
 T0 = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 PERIOD = 33_000_000
@@ -33,7 +35,7 @@ def told(status: Any) -> dict[str, str]:
 
 
 def stamps(received: list[Any]) -> list[int]:
-    return [msg.header.stamp.sec * SECOND + msg.header.stamp.nanosec for msg in received]
+    return [stamp_ns(msg.header) for msg in received]
 
 
 def said(bench: Bench, name: str, text: str, show: Callable[[int], None] = lambda k: None) -> Any:

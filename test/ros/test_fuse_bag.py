@@ -24,6 +24,7 @@ from cldyn_ros import fuse_bags
 from cldyn_ros.bag_files import BagError, BagMessage, BagReader, BagRecorder, typestore, typestore_with
 from cldyn_ros.bags import START_NS, write_bag
 from cldyn_ros.params import NodeParams
+from cldyn_ros.stamps import stamp_ns
 
 Fuse = Callable[..., int]
 RNG = np.random.default_rng(3)
@@ -56,10 +57,6 @@ def decoded(path: Path, topic: str) -> list[Any]:
         return [typestore_with(m.type).deserialize_cdr(m.data, m.type) for m in bag.messages([topic])]
 
 
-def stamp(header: Any) -> int:
-    return int(header.stamp.sec) * 10**9 + int(header.stamp.nanosec)
-
-
 @pytest.mark.parametrize(("source", "target"), [("in.mcap", "out.mcap"), ("in.db3", "out.db3"), ("bag", "out.mcap")])
 def test_bag_to_bag(tmp_path: Path, fuse: Fuse, source: str, target: str) -> None:
     pairs = make_bag(tmp_path / source, infrared_offset_ms=4.0)
@@ -73,7 +70,7 @@ def test_bag_to_bag(tmp_path: Path, fuse: Fuse, source: str, target: str) -> Non
     ]
     fused = decoded(tmp_path / target, "/cldyn/fused/image_raw")
     for index, (message, pair) in enumerate(zip(fused, pairs, strict=True)):
-        assert (message.header.frame_id, stamp(message.header)) == ("eye", START_NS + index * 10**8)
+        assert (message.header.frame_id, stamp_ns(message.header)) == ("eye", START_NS + index * 10**8)
         assert (message.encoding, message.height, message.width) == ("rgb8", *SHAPE)
         np.testing.assert_array_equal(message.data.reshape(pair.visible.shape), pair.visible)
     recorded = [at for at, _ in after["/cldyn/fused/image_raw"]]
@@ -81,7 +78,7 @@ def test_bag_to_bag(tmp_path: Path, fuse: Fuse, source: str, target: str) -> Non
     found = decoded(tmp_path / target, "/cldyn/detections")
     assert [box.detections[0].results[0].hypothesis.class_id for box in found] == [NAMES[1]] * 5
     info = decoded(tmp_path / target, "/cldyn/fused/camera_info")
-    assert len(info) == 5 and (info[0].width, stamp(info[4].header)) == (16, START_NS + 4 * 10**8)
+    assert len(info) == 5 and (info[0].width, stamp_ns(info[4].header)) == (16, START_NS + 4 * 10**8)
     said = json.loads((tmp_path / f"{target}.json").read_text())
     assert said["complete"] and said["counts"]["fused"] == 5 and said["times_real_time"] > 0
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]

@@ -33,13 +33,10 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from cldyn_core import tasks
 from cldyn_core.engine import FusionEngine
 from cldyn_core.types import EngineSettings, Task
+from cldyn_ros.stamps import stamp_ns
 
 T0 = 1_700_000_000_000_000_000
 PERIOD = 50_000_000
-
-
-def stamp_ns(msg: Any) -> int:
-    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
 
 
 def values(status: Any) -> dict[str, str]:
@@ -72,9 +69,9 @@ def test_a_pair_becomes_a_fused_image_and_a_status_with_its_header(make_bench: M
     bench.show("infrared", T0 + 2_000_000)
     bench.show("visible", T0, image)
     wait_for(lambda: fused and status)
-    assert (fused[0].header.frame_id, stamp_ns(fused[0]), fused[0].encoding) == ("visible_optical", T0, "rgb8")
+    assert (fused[0].header.frame_id, stamp_ns(fused[0].header), fused[0].encoding) == ("visible_optical", T0, "rgb8")
     np.testing.assert_array_equal(np.frombuffer(fused[0].data, np.uint8).reshape(24, 32, 3), image)
-    assert stamp_ns(status[0]) == T0
+    assert stamp_ns(status[0].header) == T0
     told = values(status[0].status[0])
     assert (told["frame"], told["task"], told["mode"], told["error"]) == ("1", "none", "stream", "")
     assert told["pair gap ms"] == "2.000"
@@ -95,8 +92,8 @@ def test_task_switch_loses_no_frame_and_shows_in_the_next_status(make_bench: Mak
         bench.show_pair(T0 + k * PERIOD)
         wait_for(lambda k=k: len(status) > k)
     assert [values(m.status[0])["task"] for m in status] == sequence
-    assert [stamp_ns(m) for m in status] == [T0 + k * PERIOD for k in range(12)]
-    assert [stamp_ns(m) for m in detections] == [T0 + k * PERIOD for k in range(4, 8)]
+    assert [stamp_ns(m.header) for m in status] == [T0 + k * PERIOD for k in range(12)]
+    assert [stamp_ns(m.header) for m in detections] == [T0 + k * PERIOD for k in range(4, 8)]
     found = detections[0].detections[0]
     assert found.header == detections[0].header
     assert found.id == ""
@@ -117,7 +114,7 @@ def test_a_map_is_published_by_weights_of_one_s_own(
     assert bench.set_parameter("task", task).successful
     bench.show_pair(T0)
     wait_for(lambda: maps, 30.0)
-    assert (maps[0].encoding, maps[0].height, maps[0].width, stamp_ns(maps[0])) == ("mono8", 24, 32, T0)
+    assert (maps[0].encoding, maps[0].height, maps[0].width, stamp_ns(maps[0].header)) == ("mono8", 24, 32, T0)
     assert bench.set_parameter("task", "none").successful
 
 
@@ -275,7 +272,7 @@ def test_newest_frame_wins_over_a_slow_engine(make_bench: MakeBench) -> None:
     for k in range(8):
         bench.show_pair(T0 + k * PERIOD)
         bench.wait_until_offered(k + 1)
-    wait_for(lambda: status and stamp_ns(status[-1]) == T0 + 7 * PERIOD)
+    wait_for(lambda: status and stamp_ns(status[-1].header) == T0 + 7 * PERIOD)
     assert len(status) <= 4
     superseded = int(values(status[-1].status[0])["superseded"])
     assert len(status) + superseded == 8
@@ -527,9 +524,9 @@ def test_a_hundred_task_switches_a_second(make_bench: MakeBench) -> None:
     wait_for(lambda: all(future.done() for future in futures))
     assert all(future.result().results[0].successful for future in futures)
     bench.show_pair(T0 + 10_000 * PERIOD)
-    wait_for(lambda: status and stamp_ns(status[-1]) == T0 + 10_000 * PERIOD)
+    wait_for(lambda: status and stamp_ns(status[-1].header) == T0 + 10_000 * PERIOD)
     assert values(status[-1].status[0])["task"] == "detection"
-    assert [stamp_ns(m) for m in status[:-1]] == [T0 + k * PERIOD for k in range(0, 200, 20)]
+    assert [stamp_ns(m.header) for m in status[:-1]] == [T0 + k * PERIOD for k in range(0, 200, 20)]
 
 
 SCRIPT = """

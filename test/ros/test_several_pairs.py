@@ -23,14 +23,11 @@ from sensor_msgs.msg import Image
 from cldyn_core.engine.turn import Turn
 from cldyn_core.types import EngineSettings, FramePair, StepResult
 from cldyn_ros.pairs import node_arguments, pair_names
+from cldyn_ros.stamps import stamp_ns
 from cldyn_ros.sync import Source
 
 T0 = 1_700_000_000_000_000_000
 PERIOD_S, STEP_S = 0.03, 0.1
-
-
-def stamp_ns(msg: Any) -> int:
-    return msg.header.stamp.sec * 1_000_000_000 + msg.header.stamp.nanosec
 
 
 def told(msg: DiagnosticArray) -> dict[str, str]:
@@ -68,7 +65,9 @@ def overload(benches: Sequence[Bench], namespaces: Sequence[str], frames: int) -
                 bench.show(source, T0 + round(k * PERIOD_S * 1e9), topic=f"{name}/{source}/image_raw")
     for bench, status in zip(benches, statuses, strict=True):
         bench.wait_until_offered(frames)
-        wait_for(lambda status=status: status and stamp_ns(status[-1]) == T0 + round((frames - 1) * PERIOD_S * 1e9))
+        wait_for(
+            lambda status=status: status and stamp_ns(status[-1].header) == T0 + round((frames - 1) * PERIOD_S * 1e9)
+        )
     return statuses
 
 
@@ -132,7 +131,7 @@ def test_one_process_is_a_node_for_each_pair(make_bench: MakeBench) -> None:
         for source in ("infrared", "visible"):
             bench.show(source, T0 + 5, topic=f"/robot/front/{source}/image_raw")
         wait_for(lambda: fused["front"] and status)
-        assert [stamp_ns(msg) for msg in fused["front"] + fused["rear"]] == [T0 + 5, T0]
+        assert [stamp_ns(msg.header) for msg in fused["front"] + fused["rear"]] == [T0 + 5, T0]
         assert told(status[0])["task"] == "none" and status[0].status[0].hardware_id == "robot/front/cldyn"
         assert bench.get_parameter("task", node="/robot/rear/cldyn") == "detection"
         process.send_signal(signal.SIGINT)

@@ -23,15 +23,12 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from cldyn_core.types import FramePair
 from cldyn_ros.bags import START_NS, write_bag
+from cldyn_ros.stamps import stamp_ns
 from cldyn_ros.sync import Source
 
 T0 = 1_700_000_000_000_000_000
 SECOND = 1_000_000_000
 PERIOD = 40_000_000
-
-
-def stamp_ns(msg: Any) -> int:
-    return msg.header.stamp.sec * SECOND + msg.header.stamp.nanosec
 
 
 def told(status: Any) -> dict[str, str]:
@@ -71,9 +68,9 @@ def test_a_driver_that_does_not_stamp_is_explained_and_pairs_by_arrival(make_ben
         if len(fused) >= 3:
             break
     assert len(fused) >= 3
-    assert all(started < stamp_ns(msg) < time.time_ns() for msg in fused)
+    assert all(started < stamp_ns(msg.header) < time.time_ns() for msg in fused)
     assert {msg.header.frame_id for msg in fused} == {"visible_optical"}
-    assert bench.engine.pairs[-1].stamp_ns in {stamp_ns(msg) for msg in fused}
+    assert bench.engine.pairs[-1].stamp_ns in {stamp_ns(msg.header) for msg in fused}
 
 
 def test_exact_pairs_equal_stamps_only(make_bench: MakeBench) -> None:
@@ -85,7 +82,7 @@ def test_exact_pairs_equal_stamps_only(make_bench: MakeBench) -> None:
         bench.show("visible", T0 + k * PERIOD)
         bench.wait_until_offered(k + 1)
         wait_for(lambda k=k: len(status) > k // 3)
-    assert [stamp_ns(msg) for msg in status] == [T0 + k * PERIOD for k in (0, 3, 6, 9)]
+    assert [stamp_ns(msg.header) for msg in status] == [T0 + k * PERIOD for k in (0, 3, 6, 9)]
     assert {told(msg.status[0])["pair gap ms"] for msg in status} == {"0.000"}
 
 
@@ -109,7 +106,7 @@ def test_the_first_or_second_frame_of_a_camera_that_returns_is_fused(
                 sent[source] += 1
                 bench.wait_until_offered(sent[source], source)
         wait_for(lambda: len(status) >= counts.paired + counts.alone)  # nothing is superseded
-    numbers = {(stamp_ns(msg) - T0) // PERIOD: told(msg.status[0])["mode"] for msg in status}
+    numbers = {(stamp_ns(msg.header) - T0) // PERIOD: told(msg.status[0])["mode"] for msg in status}
     paired = [k for k, mode in numbers.items() if mode == "stream" and k >= back]
     first = back if phase < 0.5 and on_missing == "hold" else back + 1  # alone, visible frame `back` has gone already
     assert paired == list(range(first, paired[-1] + 1)) and paired[-1] >= end - 2
@@ -157,7 +154,7 @@ def test_simulated_time_of_a_bag_that_loops(make_bench: MakeBench, tmp_path: Pat
     status = bench.listen("/cldyn/status", DiagnosticArray)
     fused = bench.listen("/cldyn/fused/image_raw", Image)
     array = fusion_says(bench, "use_sim_time is true, but nothing publishes /clock")
-    assert stamp_ns(array) == 0
+    assert stamp_ns(array.header) == 0
     words = [
         "-m",
         "cldyn_ros.replay",
@@ -172,13 +169,13 @@ def test_simulated_time_of_a_bag_that_loops(make_bench: MakeBench, tmp_path: Pat
     try:
         wait_for(lambda: len(status) > 30, 30.0)
         array = fusion_says(bench, "fusing")
-        assert START_NS <= stamp_ns(array) <= START_NS + 1.1 * SECOND
-        assert {stamp_ns(msg) for msg in status} <= {START_NS + k * SECOND // 20 for k in range(20)}
+        assert START_NS <= stamp_ns(array.header) <= START_NS + 1.1 * SECOND
+        assert {stamp_ns(msg.header) for msg in status} <= {START_NS + k * SECOND // 20 for k in range(20)}
         assert bench.set_parameter("sync.stamp", "arrival").successful
         fused.clear()
         wait_for(lambda: len(fused) > 10)
-        assert all(START_NS <= stamp_ns(msg) <= START_NS + 1.1 * SECOND for msg in fused)
-        assert len({stamp_ns(msg) % (SECOND // 20) for msg in fused}) > 1, "of arrival"
+        assert all(START_NS <= stamp_ns(msg.header) <= START_NS + 1.1 * SECOND for msg in fused)
+        assert len({stamp_ns(msg.header) % (SECOND // 20) for msg in fused}) > 1, "of arrival"
     finally:
         replayer.send_signal(signal.SIGINT)
         replayer.wait(20)
