@@ -33,6 +33,7 @@ from rclpy.parameter import Parameter
 from sensor_msgs.msg import CompressedImage, Image
 
 from cldyn_core.data.synthetic import CONDITIONS, SceneConfig, render_sequence
+from cldyn_core.image_size import parse_size
 from cldyn_core.tasks import available_tasks
 from cldyn_core.types import FramePair
 from cldyn_ros.bag_files import BagReader
@@ -121,7 +122,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bag", type=Path, nargs="?", help="of both image_raw topics; else a rendered street")
     parser.add_argument("--frames", type=int, default=20_000)
-    parser.add_argument("--size", default="160x120", help="of the rendered street")
+    parser.add_argument("--size", type=parse_size, default=(160, 120), metavar="WxH", help="of the rendered street")
     parser.add_argument("--switch-every", type=int, default=250, metavar="FRAMES")
     parser.add_argument("--switches-per-second", type=float, default=0.0, help="in place of --switch-every")
     parser.add_argument("--csv", type=Path, help="every sample of the memory")
@@ -180,12 +181,11 @@ def read_pairs(path: Path) -> list[Pair]:
     return pairs
 
 
-def rendered_pairs(size: str, count: int = 30) -> list[Pair]:
+def rendered_pairs(size: tuple[int, int], count: int = 30) -> list[Pair]:
     """Clips of every condition with 16-bit infrared, by way of a bag."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "street.mcap"
-        width, height = map(int, size.split("x"))
-        write_bag(_rendered(width, height, count), path, rate=30.0)
+        write_bag(_rendered(*size, count), path, rate=30.0)
         return read_pairs(path)
 
 

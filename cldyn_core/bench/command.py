@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from cldyn_core.image_size import parse_size
 from cldyn_core.types import Backend, EngineSettings, Task
 
 
@@ -19,7 +19,7 @@ def add_bench_command(commands: Any) -> None:
     parser = commands.add_parser("bench", help="speed against the paper's order, in one run")
     parser.add_argument("--quick", action="store_true", help="under a minute: 640x480, the automatic backend")
     parser.add_argument("--json", metavar="FILE", help="write all figures; -: on stdout, and the tables on stderr")
-    parser.add_argument("--sizes", nargs="+", type=_size, metavar="WxH", help="default: 640x480 1024x768")
+    parser.add_argument("--sizes", nargs="+", type=parse_size, metavar="WxH", help="default: 640x480 1024x768")
     known = ", ".join(backend.value for backend in Backend)
     parser.add_argument(
         "--backends",
@@ -70,10 +70,3 @@ def run(args: argparse.Namespace) -> int:
     elif args.json:
         Path(args.json).write_text(content + "\n", encoding="utf-8")
     return 0
-
-
-def _size(text: str) -> tuple[int, int]:
-    found = re.fullmatch(r"(\d+)x(\d+)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; write WIDTHxHEIGHT, e.g. 640x480")
-    return int(found.group(1)), int(found.group(2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from cldyn_core.data.check import check_folder
 from cldyn_core.data.pairs import LAYOUT_NAMES
+from cldyn_core.image_size import parse_size
 
 PLUGINS = "cldyn.commands"
 """Entry-point group. An entry "data to-bag" is a function that adds `to-bag` to the sub-parsers it is given."""
@@ -56,14 +56,6 @@ def run_render(args: argparse.Namespace) -> int:
     write_sequence(config, args.folder, _progress if sys.stderr.isatty() else None)
     print(f"{args.folder}: {args.frames} frames of {width}x{height}, {args.condition}, seed {args.seed}")
     return 0
-
-
-def parse_size(text: str) -> tuple[int, int]:
-    """Turn "640x480" into (width, height). Raises argparse.ArgumentTypeError."""
-    found = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"expected WIDTHxHEIGHT such as 640x480, not {text!r}")
-    return int(found.group(1)), int(found.group(2))
 
 
 def _add_plugins(actions: Any) -> None:

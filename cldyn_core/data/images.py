@@ -64,11 +64,7 @@ def clip_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
 
 def clip_length(path: Path) -> int:
     """Number of frames the container states. Raises PairError if the clip cannot be opened or states none."""
-    capture = _open_clip(path)
-    try:
-        count = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        capture.release()
+    count = int(_stated(path, cv2.CAP_PROP_FRAME_COUNT))
     if count < 1:
         raise PairError(f"{path}: states no frames. Remedy: encode the clip again, e.g. as H.264 mp4")
     return count
@@ -76,12 +72,16 @@ def clip_length(path: Path) -> int:
 
 def clip_rate(path: Path) -> float | None:
     """Frames per second the container states, None if it does not."""
+    rate = _stated(path, cv2.CAP_PROP_FPS)
+    return rate if rate > 0 else None
+
+
+def _stated(path: Path, quantity: int) -> float:
     capture = _open_clip(path)
     try:
-        rate = float(capture.get(cv2.CAP_PROP_FPS))
+        return float(capture.get(quantity))
     finally:
         capture.release()
-    return rate if rate > 0 else None
 
 
 def _open_clip(path: Path) -> cv2.VideoCapture:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from cldyn_core.image_size import parse_size
 from cldyn_ros.demo.examine import examine
 from cldyn_ros.demo.folder import check_folder
 from cldyn_ros.demo.material import prepare_material
@@ -33,7 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--condition", default="night", help="of the rendered street: day, dusk, night, glare, fog, smoke"
     )
-    parser.add_argument("--size", default="480x360", help="WIDTHxHEIGHT of the rendered street")
+    parser.add_argument("--size", type=parse_size, default=(480, 360), metavar="WxH", help="of the rendered street")
     parser.add_argument("--seed", type=int, default=10, help="of the rendered street")
     return parser
 

@@ -93,9 +93,8 @@ def _pairs(args: argparse.Namespace) -> Iterator[tuple[str, FramePair]]:
 def _rendered(args: argparse.Namespace) -> Iterator[tuple[str, FramePair]]:
     from cldyn_core.data.synthetic import SceneConfig, render_sequence
 
-    width, _, height = args.size.partition("x")
-    count = args.frames or _FRAMES
-    config = SceneConfig(args.condition, int(width), int(height), count, fps=2.0, seed=args.seed)
+    (width, height), count = args.size, args.frames or _FRAMES
+    config = SceneConfig(args.condition, width, height, count, fps=2.0, seed=args.seed)
     for index, frame in enumerate(render_sequence(config)):
         print(f"\rrendering a street ({args.condition}) {index + 1}/{count}", end="", flush=True)
         yield f"{index:06d}", FramePair(frame.visible, frame.infrared, int(frame.time_s * 1e9))
