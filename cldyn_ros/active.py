@@ -15,7 +15,7 @@ from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from cldyn_core.types import EngineSettings, FramePair, LoopMode, StepResult, Task
+from cldyn_core.types import EngineSettings, LoopMode, StepResult, Task
 from cldyn_ros.convert import ConversionError, to_infrared, to_visible
 from cldyn_ros.explain import SyncState
 from cldyn_ros.filters import make_pairer
@@ -24,6 +24,7 @@ from cldyn_ros.inputs import CameraInfoInput, ImageInput
 from cldyn_ros.params import NodeParams
 from cldyn_ros.pause import DISABLED, Switch
 from cldyn_ros.publishers import Outputs
+from cldyn_ros.registration_watch import RegistrationWatch
 from cldyn_ros.status import Job, Shot, caption, frame_report
 from cldyn_ros.suspicion import Suspicion
 from cldyn_ros.sync import Pair, Source
@@ -66,6 +67,7 @@ class ActiveFusion:
         self._last_arrival = time.monotonic()
         self._warned: dict[str, float] = {}
         self._suspicions = {source: Suspicion(source) for source in Source}
+        self._registration = RegistrationWatch(engine, self._health)
         with ExitStack() as begun:
             self._worker: Worker[Job, EngineSettings] = Worker(
                 self._on_job, apply, lambda _: self._health.count("superseded"), self._on_failure, engine.turn
@@ -177,12 +179,14 @@ class ActiveFusion:
         report = frame_report(result, job, number, total_ms, counts, self._health.events())
         self._outputs.publish_status(report, job.header)
         self._outputs.publish_latencies({**result.timings_ms, "total": total_ms}, job.header)
+        if (pair := job.pair) is not None and (
+            warning := self._registration.look(pair, self._params.registration_warn_px)
+        ):
+            self._warn("registration", warning)
 
     def _step(self, job: Job) -> StepResult:
-        if job.visible is not None and job.infrared is not None:
-            result: StepResult = self._engine.step(
-                FramePair(job.visible.image, job.infrared.image, job.visible.stamp_ns)
-            )
+        if (pair := job.pair) is not None:
+            result: StepResult = self._engine.step(pair)
             return result
         if job.visible is not None:
             return StepResult(job.visible.image, Task.NONE, LoopMode.OPEN)

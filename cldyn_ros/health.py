@@ -76,6 +76,7 @@ class Health:
         self._last_fused: float | None = None
         self._events: Counter[str] = Counter()
         self._last_error = self._without_task = ""
+        self._misregistration = self._misregistered = ""
         self._last_pair: float | None = None
         self._pause, self._pause_level = "", Level.OK
         self._latency: dict[str, Window] = {}
@@ -138,6 +139,11 @@ class Health:
             for stage, value in (*timings_ms.items(), ("total", total_ms)):
                 self._latency.setdefault(stage, Window()).add(value)
             return self._fused
+
+    def registered(self, misregistration: str, warning: str) -> None:
+        """How far the infrared images lie beside the visible ones, and what is wrong with that; "" where nothing is."""
+        with self._lock:
+            self._misregistration, self._misregistered = misregistration, warning
 
     def fused_rate(self) -> float:
         """Fused images per second."""
@@ -238,6 +244,7 @@ class Health:
             values |= {f"pair gap p{percent} ms": f"{gap:.1f}"} if gap is not None else {}
         values |= {event: str(n) for event, n in sorted(self._events.items())}
         values |= {} if sync.lag is None else {"infrared stamp lag ms": f"{sync.lag.ms:.1f}"}
+        values |= {"misregistration px": self._misregistration} if self._misregistration else {}
         values["last error"] = self._last_error
         if self._pause:
             return Report("fusion", self._pause_level, self._pause, values)
@@ -247,6 +254,8 @@ class Health:
             return Report("fusion", Level.WARN, sync.clock_fault, values)
         if self._without_task:
             return Report("fusion", Level.WARN, f"fusing without the task's feedback: {self._without_task}", values)
+        if self._misregistered:
+            return Report("fusion", Level.WARN, self._misregistered, values)
         state = "fusing" if self._fused else "waiting for the first pair"
         hint = lag_hint(sync)
         return Report("fusion", Level.OK, f"{state}; {hint}" if hint else state, values)

@@ -168,6 +168,14 @@ class NodeParams:
         "Path of a calibration of both cameras, see doc/calibration.md, instead of registration.homography. "
         "Read when it is set. Empty: none.",
     )
+    registration_warn_px: float = param(
+        8.0,
+        "registration.warn_px",
+        "How far the infrared images may lie beside the visible ones, in pixels of the visible image, before "
+        "/diagnostics warns; measured once a second, see doc/calibration.md. 0: not measured.",
+        low=0.0,
+        high=1000.0,
+    )
     thermal_range: str = param(
         "auto",
         "thermal.range",

@@ -9,7 +9,7 @@ from typing import Any
 from numpy.typing import NDArray
 from std_msgs.msg import Header
 
-from cldyn_core.types import Detections, StepResult
+from cldyn_core.types import Detections, FramePair, StepResult
 from cldyn_ros.health import Level, Report
 from cldyn_ros.stamps import stamp_ns
 from cldyn_ros.sync import Counts, Source
@@ -43,6 +43,13 @@ class Job:
         shot = self.visible or self.infrared
         assert shot is not None, "a job has at least one image"
         return shot.header
+
+    @property
+    def pair(self) -> FramePair | None:
+        """What the engine fuses; None for one image alone."""
+        if self.visible is None or self.infrared is None:
+            return None
+        return FramePair(self.visible.image, self.infrared.image, self.visible.stamp_ns)
 
     @property
     def received(self) -> float:

@@ -4,6 +4,7 @@ runs.
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
 from collections.abc import Callable, Hashable, Mapping
@@ -23,8 +24,9 @@ from cldyn_core.engine.colors import to_image
 from cldyn_core.engine.loop import Loop
 from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.networks import Networks, network_key
-from cldyn_core.engine.prepare import prepare
+from cldyn_core.engine.prepare import prepare, registered_8bit
 from cldyn_core.engine.thermal import ThermalRange
+from cldyn_core.registration.misregistration import Misregistration, Shift
 from cldyn_core.registration.registration import Registration
 from cldyn_core.registry import describe_weights
 from cldyn_core.tasks.base import TaskNetwork
@@ -75,6 +77,7 @@ class FusionEngine:
         self._settings = replace(settings, task=Task.NONE)
         self._thermal = _thermal_range(settings)
         self._registration = Registration(settings.homography, settings.calibration)
+        self._misregistration = Misregistration()
         self._checked: Registration | None = None
         self._fusion_rest, self._task_rest = (BackOff(pause_s, clock=clock) for _ in range(2))
         self.apply(settings)
@@ -173,7 +176,8 @@ class FusionEngine:
                 networks = {k: v for k, v in networks.items() if k[0] is not settings.task} | {key: network}
             with self._lock:
                 old, self._settings, self._networks = self._settings, settings, networks
-                self._registration = registration
+                if registration is not self._registration:
+                    self._registration, self._misregistration = registration, Misregistration()
                 if _thermal_key(old) != _thermal_key(settings):
                     self._thermal = _thermal_range(settings)
 
@@ -237,6 +241,15 @@ class FusionEngine:
         """
         gray = np.rint(self._thermal.normalize(infrared) * 255).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
+
+    def misregistration(self, pair: FramePair) -> Shift | None:
+        """How far the infrared images lie beside the visible ones, by this pair, which `step` has taken, and those
+        asked about before it with the same registration; None: not known. For the thread that calls `step`.
+        """
+        with self._lock:  # a copy of the range: `step` alone moves it
+            thermal, registration, known = copy.copy(self._thermal), self._registration, self._misregistration
+        known.look(pair.visible, registered_8bit(pair, thermal, registration))
+        return known.shift
 
     def rest(self) -> None:
         """Give back the memory that is kept for speed, after the step in progress. The networks stay loaded."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -52,6 +53,12 @@ def infrared_8bit(pair: FramePair, thermal: ThermalRange) -> NDArray[np.uint8]:
     """The infrared image on the visible one's pixels, (H, W) uint8, as the trainings keep it."""
     infrared = register(thermal.normalize(pair.infrared), pair.visible.shape[:2], ())
     return np.rint(infrared * 255).astype(np.uint8)
+
+
+def registered_8bit(pair: FramePair, thermal: ThermalRange, registration: Registration) -> NDArray[np.uint8]:
+    """The infrared image on the visible one's pixels, (H, W) uint8 in 1..255, 0 where there is none."""
+    gray = cv2.convertScaleAbs(thermal.normalize(pair.infrared), alpha=254.0, beta=1.0)
+    return registration(gray, pair.visible.shape[:2]).astype(np.uint8, copy=False)
 
 
 def prepare(

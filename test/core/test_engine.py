@@ -258,6 +258,24 @@ def test_a_calibration_takes_the_infrared_image_to_its_pixels(tmp_path: Path, we
         engine.apply(replace(engine.settings, calibration=str(calibration)))
 
 
+def test_asking_for_the_misregistration_leaves_the_range_alone_and_a_new_homography_starts_it_anew(
+    weights: str,
+) -> None:
+    asked, other = (FusionEngine(EngineSettings(weights=weights, device="cpu")) for _ in range(2))
+    structure = frame(96, 128).infrared
+    for k in range(6):
+        pair = FramePair(np.repeat(structure[..., None], 3, axis=2), structure.astype(np.uint16) * (20 + k) + 8000)
+        np.testing.assert_array_equal(asked.step(pair).fused, other.step(pair).fused)
+        shift = asked.misregistration(pair)
+    assert shift is not None and shift.length < 0.5
+    moved = replace(asked.settings, homography=(1.0, 0.0, 6.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0))
+    asked.apply(moved)
+    found = [asked.misregistration(pair) for _ in range(5)]
+    assert found[0] is None and found[4] is not None and found[4].dx == pytest.approx(6.0, abs=0.5)
+    asked.apply(replace(moved, loop_period=3))
+    assert asked.misregistration(pair) is not None, "another setting is no reason to forget"
+
+
 def test_what_was_checked_of_a_calibration_is_applied(tmp_path: Path, weights: str) -> None:
     """Its file is read once, and anew when it is set again."""
     file, sizes = tmp_path / "pair.yaml", "{image_width: 32, image_height: 24}"

@@ -70,6 +70,8 @@ class FakeEngine:
             error=task_error,
         )  # fmt: skip
 
+    def misregistration(self, pair: FramePair) -> None: ...
+
     def show_infrared(self, infrared: np.ndarray) -> np.ndarray:
         return np.repeat(infrared[..., None], 3, axis=2)
 
