@@ -186,6 +186,7 @@ class Bench:
             thread.join(10.0)
         self.node.close()
         self.node.destroy_node()
+        self.node._state_machine = None  # it holds the node in the ROS graph until garbage is collected
         self.client.destroy_node()
 
     @staticmethod
