@@ -173,25 +173,41 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
         three.part(4)
 
 
+BOTH = """
+import sys
+from functools import cache
+from cldyn_core.cli import main
+from cldyn_core.train import cost, start
+cost.FRAME = (64, 96)
+start.start = cache(start.start)  # the second training takes the processes that the first one started
+sys.exit(any([main(words) for words in {commands}]))
+"""
+
+
 def test_two_processes_do_what_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("lightning_fabric")
     monkeypatch.setattr(cost, "FRAME", (64, 96))
     write_sequence(SceneConfig("night", 96, 64, frames=5, fps=0.5, seed=3), tmp_path / "street")
-    for stage, extra in (("visual", ["--recipe.size", "32"]), ("closed-loop", ["--recipe.size=64", "--fusion=paper"])):
-        for devices in (1, 2):
-            words = ["train", stage, str(tmp_path / "street"), "--out", str(tmp_path / f"{stage}{devices}"), *extra]
-            words += ["--devices", str(devices), "--device", "cpu", "--recipe.steps", "3", "--recipe.batch", "4"]
-            words += ["--recipe.validate_every", "2"]
-            if devices == 1:
-                assert main(words) == 0
-            else:
-                command = [sys.executable, "-m", "cldyn_core.cli", *words]
-                done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-                assert done.returncode == 0, done.stderr
-        one, two = (metrics(tmp_path / f"{stage}{devices}") for devices in (1, 2))
-        assert one.keys() == two.keys() and (3, "gradient_norm") in one and (3, "validation/mean") in one
+    stages = {"visual": ["--recipe.size=32"], "closed-loop": ["--recipe.size=64", "--fusion=paper"]}
+
+    def command(stage: str, devices: int) -> list[str]:
+        words = ["train", stage, str(tmp_path / "street"), "--out", str(tmp_path / f"{stage}{devices}"), *stages[stage]]
+        words += ["--devices", str(devices), "--device", "cpu", "--recipe.steps", "3", "--recipe.batch", "4"]
+        return [*words, "--recipe.validate_every", "2"]
+
+    script = tmp_path / "both.py"
+    script.write_text(BOTH.format(commands=[command(stage, 2) for stage in stages]))
+    with subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as two:
+        assert [main(command(stage, 1)) for stage in stages] == [0, 0]
+        _, errors = two.communicate(timeout=240)
+    assert two.returncode == 0, errors
+    for stage in stages:
+        one, other = (metrics(tmp_path / f"{stage}{devices}") for devices in (1, 2))
+        assert one.keys() == other.keys() and (3, "gradient_norm") in one and (3, "validation/mean") in one
         for key, value in one.items():
-            assert two[key] == pytest.approx(value, rel=1e-3, abs=1e-5), (stage, key)
+            assert other[key] == pytest.approx(value, rel=1e-3, abs=1e-5), (stage, key)
         weights = (load_file(tmp_path / f"{stage}{devices}/cldyn.safetensors") for devices in (1, 2))
         first, second = (torch.cat([value.float().flatten() for value in file.values()]) for file in weights)
         # Adam moves a weight whose gradient is nothing but rounding as far as any other.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -36,11 +37,12 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, root: Path) -> Path:
 def run(workspace: Path, quiet_environment: dict[str, str]) -> Run:
     """Runs a command in the workspace and returns what it prints; fails with that if it fails."""
 
-    def run(*command: str | Path, python_path: Path | str = "") -> str:
+    def run(*command: str | Path, python_path: Path | str = "", **variables: str) -> str:
         path = os.pathsep.join(filter(None, (str(python_path), quiet_environment.get("PYTHONPATH"))))
+        env = quiet_environment | {"PYTHONPATH": path, **variables}
         done = subprocess.run(
-            [str(part) for part in command], cwd=workspace, env=quiet_environment | {"PYTHONPATH": path}, text=True,
-            timeout=100, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
+            [str(part) for part in command], cwd=workspace, env=env, text=True, timeout=100,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
         return done.stdout
@@ -71,7 +73,9 @@ def copied(workspace: Path, run: Run) -> Installed:
 
 @pytest.fixture(scope="module")
 def linked(workspace: Path, run: Run) -> Installed:
-    run(*colcon("build", "--symlink-install", "--build-base", "build_linked", "--install-base", "install_linked"))
+    """Without a compiler: the library would go through the links into the project, under the feet of other tests."""
+    command = colcon("build", "--symlink-install", "--build-base", "build_linked", "--install-base", "install_linked")
+    run(*command, CC="false", CXX="false")
     return Installed(workspace / "install_linked" / "cldyn_ros", workspace / "build_linked" / "cldyn_ros")
 
 
@@ -103,6 +107,11 @@ def test_modules_and_package_data_are_installed(copied: Installed, root: Path) -
         expected |= {path.relative_to(root) for path in (root / package).rglob("*.py")}
     expected |= {path.relative_to(root) for path in (root / "cldyn_core" / "weights").glob("*.*")}
     assert {str(path) for path in expected if not (copied.python_path / path).is_file()} == set()
+
+
+def test_the_native_library_is_built_where_there_is_a_compiler(copied: Installed) -> None:
+    built = list((copied.python_path / "cldyn_core/engine/native").glob("_cldyn*.so"))
+    assert bool(built) == (shutil.which(os.environ.get("CXX", "c++")) is not None)
 
 
 def test_colcon_test_runs_the_tests(copied: Installed, run: Run, workspace: Path) -> None:
