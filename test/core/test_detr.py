@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,19 @@ from cldyn_core.tasks.detr import Detr
 TARGETS = [boxes((5, 5, 40, 50, 1), (30, 10, 60, 30, 0)), boxes(), boxes((20, 30, 90, 80, 5))]
 
 
-@pytest.fixture
-def detector() -> Detr:
+@pytest.fixture(scope="module")
+def built() -> Detr:
     torch.manual_seed(0)
     made = Detr("detr-r18", M3FD_CLASSES)
     made.module.eval()
     return made
+
+
+@pytest.fixture
+def detector(built: Detr) -> Detr:
+    """Of its own for each test, to train or to alter; building one takes a second."""
+    torch.manual_seed(0)
+    return copy.deepcopy(built)
 
 
 def head(detector: Detr) -> nn.Linear:

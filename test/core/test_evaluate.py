@@ -25,7 +25,7 @@ pytest.importorskip("ultralytics")
 @pytest.fixture(scope="module")
 def street(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data") / "street"
-    write_sequence(SceneConfig("dusk", 160, 128, frames=4, fps=0.5, seed=7), folder)
+    write_sequence(SceneConfig("dusk", 96, 80, frames=4, fps=0.5, seed=7), folder)
     return folder
 
 
@@ -84,7 +84,7 @@ def test_one_image_does_not_serve_two_data_sets(
     shutil.copytree(street, tmp_path / "other")
     theirs = tmp_path / "theirs"
     shutil.copytree(street / "visible", theirs)
-    words = ["eval", "fusion", str(street), str(tmp_path / "other"), "--methods=[]", f"--method=theirs={theirs}"]
+    words = ["eval", "fusion", str(street), str(tmp_path / "other"), "--methods=[average]", f"--method=theirs={theirs}"]
     words += ["--metrics=[en]", "--out", str(tmp_path / "out"), *QUICK]
     assert main(words) == 1
     assert "serves street/000000 and other/000000" in capfd.readouterr().err
@@ -183,7 +183,7 @@ def test_efficiency_counts_what_a_method_costs(street: Path, tmp_path: Path) -> 
         (["fusion", "{street}", "--metrics=[beauty]"], 'no fusion metric "beauty"'),
         (["fusion", "{street}", "--method=theirs=nowhere"], "neither a folder"),
         (["fusion", "{street}", "--method=theirs={street}"], "no fused image for"),
-        (["fusion", "{street}", "--reference=best"], "reference 'best'"),
+        (["fusion", "{street}", "--methods=[average]", "--reference=best"], "reference 'best'"),
         (["complex", "{street}", "--degradations=[hail]"], "unknown degradation 'hail'"),
         (["segmentation", "{street}", "--segmentation=none.safetensors"], "none.safetensors"),
         (["fusion", "{street}", "--flicker=true", "--limit=2"], "flicker needs every frame"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import subprocess
 import sys
 from pathlib import Path
@@ -19,12 +20,19 @@ from cldyn_core.tasks.segmentation import Segmenter
 NAMES = ("road", "car", "person")
 
 
-@pytest.fixture
-def segmenter() -> Segmenter:
+@pytest.fixture(scope="module")
+def built() -> Segmenter:
     torch.manual_seed(0)
     made = Segmenter("segformer-b0", NAMES)
     made.module.eval()
     return made
+
+
+@pytest.fixture
+def segmenter(built: Segmenter) -> Segmenter:
+    """Of its own for each test, to train or to alter; building one takes a second."""
+    torch.manual_seed(0)
+    return copy.deepcopy(built)
 
 
 def labels(height: int, width: int, seed: int = 0) -> LabelMap:

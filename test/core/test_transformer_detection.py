@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import numpy as np
@@ -17,12 +18,19 @@ pytest.importorskip("scipy", reason="the detector's optional package is not inst
 from cldyn_core.tasks.transformer_detection import TransformerDetector
 
 
-@pytest.fixture
-def detector() -> TransformerDetector:
+@pytest.fixture(scope="module")
+def built() -> TransformerDetector:
     torch.manual_seed(0)
     made = TransformerDetector("rtdetr-r18", M3FD_CLASSES)
     made.module.eval()
     return made
+
+
+@pytest.fixture
+def detector(built: TransformerDetector) -> TransformerDetector:
+    """Of its own for each test, to train or to alter; building one takes a second."""
+    torch.manual_seed(0)
+    return copy.deepcopy(built)
 
 
 TARGETS = [boxes((5, 5, 40, 50, 1), (30, 10, 60, 30, 0)), boxes(), boxes((20, 30, 90, 80, 5))]

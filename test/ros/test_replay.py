@@ -133,7 +133,7 @@ def test_best_effort_reaches_best_effort_subscribers_to_the_end(
     bag = make_bag(tmp_path / "a.mcap", count=20, size=(48, 64))
     heard = listener.hear("/visible/image_raw", qos="best_effort")
     reliable = listener.hear("/visible/image_raw", qos="reliable")
-    finish(start(bag, "--wait-for-subscribers", 10, "--qos", "best_effort"))
+    finish(start(bag, "--wait-for-subscribers", 10, "--qos", "best_effort", "--topics", "/visible/image_raw"))
     with BagReader(bag) as reader:
         played = [m.data for m in reader.messages(["/visible/image_raw"])]
     wait_for(lambda: {bytes(data) for _, data in heard} & set(played[-3:]), 5.0)
