@@ -172,7 +172,8 @@ class ActiveFusion:
             self._health.count("task errors", result.error)
             self._warn("task", f"fused without the task's feedback: {result.error}")
         camera = self._camera_info.newest if job.visible is not None else None
-        self._outputs.publish(result, job.header, camera, caption(result, job, self._health.fused_rate()))
+        text = caption(result, job, self._health.fused_rate())
+        self._outputs.publish(result, job.header, camera, text, self._params.compression)
         total_ms = (time.monotonic() - job.received) * 1e3
         number = self._health.fused(result.timings_ms, total_ms, result.error)
         counts = {source: self._pairer.counts(source) for source in Source}

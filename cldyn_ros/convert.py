@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import array
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -109,12 +109,28 @@ def to_image_msg(image: NDArray[np.uint8], header: Header) -> Image:
     return msg
 
 
-def to_jpeg_msg(rgb: NDArray[np.uint8], header: Header, quality: int = 90) -> CompressedImage:
-    """(H, W, 3) uint8 RGB to a JPEG message in the format of image_transport."""
-    done, encoded = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+class Compression(NamedTuple):
+    """How images are compressed."""
+
+    kind: str
+    """jpeg or png; the word for it in CompressedImage.format."""
+    quality: int
+    """1..100, the lower the smaller. Of JPEG what its libraries take; a PNG loses nothing, of it the compression level,
+    from 1 (100: fast) to 9 (1: slow).
+    """
+
+
+def to_compressed_msg(rgb: NDArray[np.uint8], header: Header, compression: Compression) -> CompressedImage:
+    """(H, W, 3) uint8 RGB to a message as image_transport's compressed plugin writes it."""
+    kind, quality = compression
+    if kind == "jpeg":
+        options = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    else:
+        options = [cv2.IMWRITE_PNG_COMPRESSION, max(1, round((100 - quality) / 11))]
+    done, encoded = cv2.imencode(f".{kind}", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), options)
     if not done:
-        raise ConversionError(f"cannot encode an image of shape {rgb.shape} as JPEG")
-    return CompressedImage(header=header, format="rgb8; jpeg compressed bgr8", data=_bytes(encoded))
+        raise ConversionError(f"cannot encode an image of shape {rgb.shape} as {kind}")
+    return CompressedImage(header=header, format=f"rgb8; {kind} compressed bgr8", data=_bytes(encoded))
 
 
 def _bytes(data: Array) -> array.array[int]:

@@ -52,7 +52,12 @@ INPUTS = (
 )
 OUTPUTS = (
     Entry("~/fused/image_raw", "sensor_msgs/msg/Image", "the fused image, rgb8", True),
-    Entry("~/fused/image_raw/compressed", "sensor_msgs/msg/CompressedImage", "the same as JPEG", True),
+    Entry(
+        "~/fused/image_raw/compressed",
+        "sensor_msgs/msg/CompressedImage",
+        "the same as JPEG or PNG (`compressed.format`)",
+        True,
+    ),
     Entry("~/fused/camera_info", "sensor_msgs/msg/CameraInfo", "calibration of the visible camera, to scale", True),
     Entry("~/detections", "vision_msgs/msg/Detection2DArray", "boxes; class_id is the class name", True),
     Entry("~/segmentation", "sensor_msgs/msg/Image", "mono8: class index, as in `~/label_info`", True),

@@ -11,6 +11,7 @@ from dataclasses import Field, dataclass, fields, replace
 from typing import Any
 
 from cldyn_core.types import THERMAL_MIN_KELVIN, Backend, EngineSettings, LoopMode, Precision, Task
+from cldyn_ros.convert import Compression
 from cldyn_ros.param_spec import ParameterError, check, param
 
 __all__ = ["FIELDS", "NodeParams", "ParameterError", "parse"]
@@ -94,6 +95,21 @@ class NodeParams:
         "Transport of both input images. compressed: subscribes <topic>/compressed (JPEG or PNG).",
         choices=("raw", "compressed"),
         fixed=True,
+    )
+    compressed_format: str = param(
+        "jpeg",
+        "compressed.format",
+        "What ~/fused/image_raw/compressed is. jpeg: small, with losses. png: the very pixels, several times the bytes "
+        "and the time. Encoded for subscribers only.",
+        choices=("jpeg", "png"),
+    )
+    compressed_quality: int = param(
+        90,
+        "compressed.quality",
+        "The lower, the smaller ~/fused/image_raw/compressed. Of jpeg its quality. A png loses nothing: its level, 100 "
+        "the fastest to make (level 1), 1 the smallest (level 9).",
+        low=1,
+        high=100,
     )
     qos_reliability: str = param(
         "auto",
@@ -253,6 +269,11 @@ class NodeParams:
     def infrared_offset_ns(self) -> int:
         """`sync.infrared_offset_ms` in nanoseconds."""
         return round(self.sync_infrared_offset_ms * 1e6)
+
+    @property
+    def compression(self) -> Compression:
+        """Of ~/fused/image_raw/compressed."""
+        return Compression(self.compressed_format, self.compressed_quality)
 
     @property
     def thermal_limits(self) -> tuple[float, float]:

@@ -16,7 +16,7 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Float64, Header
 
 from cldyn_core.types import Detections, LabelMap, SaliencyMap, StepResult, TaskOutput
-from cldyn_ros.convert import to_image_msg, to_jpeg_msg
+from cldyn_ros.convert import Compression, to_compressed_msg, to_image_msg
 from cldyn_ros.health import Report
 from cldyn_ros.interface import OUTPUTS, latency_topic, message_class
 from cldyn_ros.overlay import draw_overlay
@@ -55,14 +55,17 @@ class Outputs:
         """Whether somebody subscribes to anything that comes with a frame."""
         return any(publisher.get_subscription_count() for publisher in self._per_frame)
 
-    def publish(self, result: StepResult, header: Header, camera: CameraInfo | None, caption: str) -> None:
+    def publish(
+        self, result: StepResult, header: Header, camera: CameraInfo | None, caption: str, compression: Compression
+    ) -> None:
         """One step's fused image and answer; what costs time only for those who subscribe."""
         publishers = self._publishers
         publishers["~/fused/image_raw"].publish(to_image_msg(result.fused, header))
         if camera is not None:
             publishers["~/fused/camera_info"].publish(scaled_camera_info(camera, header, result.fused))
         if publishers["~/fused/image_raw/compressed"].get_subscription_count():
-            publishers["~/fused/image_raw/compressed"].publish(to_jpeg_msg(result.fused, header))
+            compressed = to_compressed_msg(result.fused, header, compression)
+            publishers["~/fused/image_raw/compressed"].publish(compressed)
         for topic, message in answer_msgs(result.output, header):
             publishers[f"~/{topic}"].publish(message)
         if publishers["~/overlay"].get_subscription_count():

@@ -58,7 +58,7 @@ def _warning(shift: Shift | None, warn_px: float) -> str:
     if shift is None or shift.length <= warn_px:
         return ""
     return (
-        f"the infrared image lies {shift.length:.0f} px beside the visible one ({_ways(shift)}: right, down), more than "
-        f"registration.warn_px ({warn_px:g}): has a camera moved? Calibrate anew with `cldyn data calibrate`, see "
+        f"the infrared image lies {shift.length:.0f} px beside the visible one ({_ways(shift)}: right, down), more "
+        f"than registration.warn_px ({warn_px:g}): has a camera moved? Calibrate anew with `cldyn data calibrate`, see "
         "doc/calibration.md"
     )

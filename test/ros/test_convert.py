@@ -17,10 +17,11 @@ from std_msgs.msg import Header
 
 from cldyn_ros.convert import (
     ENCODINGS,
+    Compression,
     ConversionError,
+    to_compressed_msg,
     to_image_msg,
     to_infrared,
-    to_jpeg_msg,
     to_visible,
 )
 from cldyn_ros.image_header import encoded_size
@@ -216,11 +217,16 @@ def test_compressed_png() -> None:
     assert to_visible(compressed(rgb.astype(np.uint16) * 257, "png"), LIMIT).dtype == np.uint8
 
 
-def test_jpeg_round_trip() -> None:
-    rgb = gradient(48, 64)
-    msg = to_jpeg_msg(rgb, Header(frame_id="cam"))
-    assert msg.format == "rgb8; jpeg compressed bgr8"
-    assert np.abs(to_visible(msg, LIMIT).astype(int) - rgb).mean() < 3
+def test_compressed_round_trip() -> None:
+    rgb = np.random.default_rng(0).integers(0, 40, (96, 128, 3), np.uint8) + gradient(96, 128) // 2
+    header = Header(frame_id="cam")
+    for kind, good, bad in (("jpeg", 10, 30), ("png", 0, 0)):
+        fine, coarse = (to_compressed_msg(rgb, header, Compression(kind, quality)) for quality in (100, 1))
+        assert fine.format == coarse.format == f"rgb8; {kind} compressed bgr8"
+        assert fine.header == header
+        assert len(coarse.data) < len(fine.data) < rgb.size
+        assert np.abs(to_visible(fine, LIMIT).astype(int) - rgb).mean() <= good
+        assert np.abs(to_visible(coarse, LIMIT).astype(int) - rgb).mean() <= bad
 
 
 @pytest.mark.parametrize("extension", ["png", "jpg"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import itertools
 import os
 import signal
 import subprocess
@@ -33,6 +34,8 @@ from vision_msgs.msg import Detection2DArray, LabelInfo
 from cldyn_core import tasks
 from cldyn_core.engine import FusionEngine
 from cldyn_core.types import EngineSettings, Task
+from cldyn_ros import publishers
+from cldyn_ros.convert import Compression, to_compressed_msg
 from cldyn_ros.stamps import stamp_ns
 
 T0 = 1_700_000_000_000_000_000
@@ -415,6 +418,38 @@ def test_camera_info_overlay_and_jpeg_go_with_the_fused_image(make_bench: MakeBe
     assert list(infos[0].p) == [5.0, 0, 16.0, 1.0, 0, 20.0, 12.0, 0, 0, 0, 1.0, 0]
     assert infos[0].header.frame_id == overlays[0].header.frame_id == jpegs[0].header.frame_id == "visible_optical"
     assert overlays[0].height > 24
+
+
+def test_the_compressed_image_is_what_the_parameters_say_while_somebody_subscribes(
+    make_bench: MakeBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[Compression] = []
+
+    def encode(rgb: np.ndarray, header: Any, compression: Compression) -> CompressedImage:
+        made.append(compression)
+        return to_compressed_msg(rgb, header, compression)
+
+    monkeypatch.setattr(publishers, "to_compressed_msg", encode)
+    bench = make_bench(compressed__format="png")
+    fused = bench.listen("/cldyn/fused/image_raw", Image)
+    bench.show_pair(T0)
+    wait_for(lambda: fused)
+    assert not made, "nobody subscribes"
+    compressed = bench.listen("/cldyn/fused/image_raw/compressed", CompressedImage)
+    stamps = itertools.count(T0 + PERIOD, PERIOD)
+
+    def newest(form: str) -> bool:
+        bench.show_pair(next(stamps))
+        time.sleep(0.05)
+        return bool(compressed) and compressed[-1].format == form
+
+    wait_for(lambda: newest("rgb8; png compressed bgr8"))
+    assert bench.set_parameter("compressed.format", "jpeg").successful
+    assert bench.set_parameter("compressed.quality", 40).successful
+    wait_for(lambda: newest("rgb8; jpeg compressed bgr8"))
+    assert (made[0], made[-1]) == (("png", 90), ("jpeg", 40))
+    assert not bench.set_parameter("compressed.quality", 0).successful
+    assert "one of jpeg, png" in bench.set_parameter("compressed.format", "tiff").reason
 
 
 def test_bag_loop_goes_on(make_bench: MakeBench) -> None:
