@@ -24,12 +24,17 @@ IMAGE = "sensor_msgs/msg/Image"
 
 
 def graph(bench: Any) -> dict[str, str]:
-    """Topics of the node, with their type."""
-    pairs = [
-        *bench.client.get_publisher_names_and_types_by_node("cldyn", "/"),
-        *bench.client.get_subscriber_names_and_types_by_node("cldyn", "/"),
-    ]
-    return {name: kinds[0] for name, kinds in pairs}
+    """Topics of the node, with their type, once another node has heard of all of them."""
+
+    def known(observer: Any) -> dict[str, str]:
+        pairs = [
+            *observer.get_publisher_names_and_types_by_node("cldyn", "/"),
+            *observer.get_subscriber_names_and_types_by_node("cldyn", "/"),
+        ]
+        return {name: kinds[0] for name, kinds in pairs}
+
+    wait_for(lambda: known(bench.client) == known(bench.node))
+    return known(bench.client)
 
 
 def leaves(tree: Any) -> Iterator[str]:
