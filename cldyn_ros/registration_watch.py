@@ -59,6 +59,6 @@ def _warning(shift: Shift | None, warn_px: float) -> str:
         return ""
     return (
         f"the infrared image lies {shift.length:.0f} px beside the visible one ({_ways(shift)}: right, down), more "
-        f"than registration.warn_px ({warn_px:g}): has a camera moved? Calibrate anew with `cldyn data calibrate`, see "
-        "doc/calibration.md"
+        f"than registration.warn_px ({warn_px:g}): has a camera moved? Measure the registration "
+        "anew, see doc/calibration.md"
     )
