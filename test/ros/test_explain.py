@@ -99,10 +99,11 @@ def test_following_the_advice_makes_pairs(
 def test_the_lag_of_stamps_is_measured_whatever_rate_and_phase(
     late_ms: float, phase_ms: float, rate: float, seed: int
 ) -> None:
-    infrared = Camera(rate, late_ms=late_ms, phase_ms=phase_ms, jitter_ms=5.0)
-    _, state = run(Camera(jitter_ms=5.0), infrared, NodeParams(), seed)
+    jitter_ms = 2.5
+    infrared = Camera(rate, late_ms=late_ms, phase_ms=phase_ms, jitter_ms=jitter_ms)
+    _, state = run(Camera(jitter_ms=jitter_ms), infrared, NodeParams(), seed)
     assert state.lag is not None
-    assert state.lag.ms == pytest.approx(late_ms, abs=2.5)
+    assert state.lag.ms == pytest.approx(late_ms, abs=jitter_ms)
 
 
 @given(late_us=st.integers(-14_000, 14_000), jitter_ms=st.floats(0, 2))
