@@ -36,9 +36,9 @@ help:
 setup:
 	@$(PYTHON) scripts/setup_venv.py --detector=$(DETECTOR) --torch=$(TORCH)
 
-# Two workers; the tests of a file stay together. pytest itself fails when it finds no test (status 5).
+# Two workers; the tests of a file stay together; one that crashes ends the run instead of being replaced. pytest itself fails when it finds no test (status 5).
 test: setup
-	$(PY) -m pytest test -q -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
+	$(PY) -m pytest test -q -n 2 --max-worker-restart=0 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 demo: setup
 	$(PY) -m cldyn_ros.demo --out out/demo $(if $(PAIRS),--pairs "$(PAIRS)") $(ARGS)

@@ -151,7 +151,7 @@ def export(
 
 def _read_back(kind: str, path: Path, graph: Graph) -> Run:
     if kind == "openvino":
-        return openvino.compiled(import_module("openvino").Core().read_model(path), graph, Precision.FP32)
+        return openvino.compiled(openvino.core().read_model(path), graph, Precision.FP32)
     session = import_module("onnxruntime").InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return onnx.bound(session, graph, _CPU)
 

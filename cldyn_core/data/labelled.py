@@ -29,7 +29,7 @@ from cldyn_core.data.pairs import (
     label_of,
     locate,
 )
-from cldyn_core.data.splits import SHARES, held_out, m3fd_parts, split_names
+from cldyn_core.data.splits import SHARES, Half, half_of, held_out, m3fd_parts, split_names
 from cldyn_core.data.synthetic.config import SEMANTIC_CLASSES
 from cldyn_core.engine.prepare import infrared_8bit
 from cldyn_core.engine.thermal import ThermalRange
@@ -111,6 +111,20 @@ class LabelledFolder:
             return held_out([self.pairs.entries[item.index].name for item in self.items], share)
         judged = set(held_out([entry.name for entry in self.pairs.entries], share, scene_gap))
         return [index for index, item in enumerate(self.items) if item.index in judged]
+
+    def taught(self, share: float, scene_gap: int = 0, half: Half = "both") -> list[int]:
+        """Indices of the pairs that a training does not hold out, or of a half of them, see `splits.half_of`.
+
+        With a gap the halves, too, are those of all pairs of the folder: no scene teaches both.
+        """
+        judged = set(self.held_out(share, scene_gap))
+        rest = [index for index in range(len(self)) if index not in judged]
+        if not scene_gap:
+            return [rest[i] for i in half_of([""] * len(rest), half)]
+        names = [entry.name for entry in self.pairs.entries]
+        others = sorted(set(range(len(names))) - set(held_out(names, share, scene_gap)))
+        chosen = {others[i] for i in half_of([names[i] for i in others], half, scene_gap)}
+        return [index for index in rest if self.items[index].index in chosen]
 
     def load(self, index: int) -> LabelledPair:
         """Read one pair with its target; equal files give equal pixels. Raises PairError naming the bad file."""

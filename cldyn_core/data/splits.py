@@ -14,6 +14,7 @@ from cldyn_core.data.images import PairError
 from cldyn_core.data.matching import natural_key
 
 Part = Literal["train", "val", "test"]
+Half = Literal["both", "first", "second"]
 SHARES: dict[Part, float] = {"train": 0.8, "val": 0.1, "test": 0.1}
 """The parts and how much of the images each gets, nearly."""
 
@@ -49,6 +50,15 @@ def held_out(names: Sequence[str], share: float, scene_gap: int = 0) -> list[int
         if len(held) + len(scene) / 2 <= share * seen:
             held += scene
     return sorted(held or (scenes[-1] if len(scenes) > 1 else []))
+
+
+def half_of(names: Sequence[str], half: Half, scene_gap: int = 0) -> list[int]:
+    """Indices of a half: scenes, as `held_out` tells them, belong to either in turn; without a gap, a run of names."""
+    if half == "both":
+        return list(range(len(names)))
+    middle = len(names) // 2
+    scenes = _scenes(names, scene_gap) if scene_gap else [range(middle), range(middle, len(names))]
+    return sorted(index for scene in scenes[half == "second" :: 2] for index in scene)
 
 
 def _scenes(names: Sequence[str], gap: int) -> list[list[int]]:

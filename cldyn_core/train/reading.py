@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal, overload
 
 from cldyn_core.data.labelled import LabelledFolder, open_labelled
+from cldyn_core.data.splits import Half
 from cldyn_core.train.start import RunOptions
 from cldyn_core.types import LabelledPair, Task
 
@@ -30,12 +31,18 @@ class PairData:
     scene_gap: int = 0
     """With split share: names whose numbers differ by at most so much are one scene, and whole scenes, evenly spread,
     are held out. 0: the last pairs of the folder."""
+    half: Half = "both"
+    """Of what is not held out, with split share: both halves, or the first or second alone, scenes in turn."""
+    more: list[str] = field(default_factory=list)
+    """Folders to train on whole, nothing of them held out: rendered pairs, say."""
 
     def __post_init__(self) -> None:
         if not 0 < self.hold_out < 1:
             raise ValueError(f"hold_out must be above 0 and below 1, not {self.hold_out}")
         if self.scene_gap < 0:
             raise ValueError(f"scene_gap must not be negative, not {self.scene_gap}")
+        if self.half != "both" and self.split == "parts":
+            raise ValueError("half is for split share, not for parts. Remedy: leave one of them out")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +58,14 @@ class PairsRun(RunOptions):
     scene_gap: int = 0
     """With split share: names whose numbers differ by at most so much are one scene, and whole scenes, evenly spread,
     are held out. 0: the last pairs of the folder."""
+    half: Half = "both"
+    """Of what is not held out, with split share: both halves, or the first or second alone, scenes in turn."""
+    more: list[str] = field(default_factory=list)
+    """Folders to train on whole, nothing of them held out: rendered pairs, say."""
 
     def data(self) -> PairData:
         """The folders as `read_pairs` takes them. Raises ValueError for an impossible share."""
-        return PairData(self.folders, self.split, self.hold_out, self.scene_gap)
+        return PairData(self.folders, self.split, self.hold_out, self.scene_gap, self.half, self.more)
 
 
 class Reader(Sequence[LabelledPair]):
@@ -102,6 +113,9 @@ def read_pairs(
     for root in data.folders:
         for part, found in zip(parts, _split(Path(root), data, task, names, background), strict=True):
             part += found
+    for root in data.more:
+        folder = open_labelled(Path(root), task, names=names or None, background=background)
+        parts[0].extend((folder, index) for index in range(len(folder)))
     return Reader(parts[0]), Reader(parts[1])
 
 
@@ -115,6 +129,6 @@ def _split(
         )
         return [(train, i) for i in range(len(train))], [(val, i) for i in range(len(val))]
     whole = open_labelled(root, task, names=names or None, background=background)
-    judged = set(whole.held_out(data.hold_out, data.scene_gap))
-    items = [(whole, i) for i in range(len(whole))]
-    return [item for item in items if item[1] not in judged], [item for item in items if item[1] in judged]
+    taught = whole.taught(data.hold_out, data.scene_gap, data.half)
+    judged = whole.held_out(data.hold_out, data.scene_gap)
+    return [(whole, i) for i in taught], [(whole, i) for i in judged]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -28,6 +29,7 @@ Input = Literal["fused", "compensated", "visible", "infrared", "mixed"]
 mostly fused images, so that one network serves all three.
 """
 
+_HANDS = 4  # threads that vary the images; a GPU would wait for one
 _KINDS = ("fused", "visible", "infrared")
 _SHARES = (0.7, 0.15, 0.15)
 
@@ -70,12 +72,13 @@ class TaskNetworkTraining(Training):
         super().__init__({"network": network.module}, recipe, processes or Processes(device))
         self.network, self._fusion, self._held_out, self._given = network, fusion.eval(), held_out, given
         self._draws = Draws(train, recipe, self.processes)
+        self._hands = ThreadPoolExecutor(_HANDS)
 
     def gradients(self, step: int) -> tuple[Tensor, dict[str, float]]:
         """One row: of the task's loss. See Training.gradients."""
         pairs = self._draws.batch(step)
         generators = [self._draws.generator(step, place) for place in range(len(pairs))]
-        images = torch.cat([self._augmented(pair, rng) for pair, rng in zip(pairs, generators, strict=True)])
+        images = torch.cat(list(self._hands.map(self._augmented, pairs, generators)))
         self.train_mode(True)
         with self.autocast():
             losses = self.network.losses(images, [pair.target for pair in pairs]).float()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,6 +141,33 @@ def test_openvino(model: CLDyN, tables: KernelTables, eager: EagerExecutor) -> N
     assert_results_last(executor, eager)
     assert executor.describe().startswith("openvino 20")
     executor.close()
+
+
+SIGNALLED = """
+import signal
+import torch
+from naive import random_tensors
+from cldyn_core import CLDyN
+from cldyn_core.engine.executors.openvino import OpenVinoExecutor
+from cldyn_core.engine.kernels import KernelTables
+from cldyn_core.types import Precision
+
+model = CLDyN.from_reference(random_tensors(2, 1, seed=2))
+first, second = (OpenVinoExecutor(model, KernelTables(model), torch.device("cpu"), Precision.FP32) for _ in range(2))
+del first
+del second
+signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
+signal.raise_signal(signal.SIGUSR1)
+"""
+
+
+@needs("openvino")
+def test_signals_are_survived_when_openvino_is_gone() -> None:
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], env={**os.environ, "PYTHONPATH": paths}, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 @needs(*ONNX)

@@ -17,7 +17,7 @@ from shared_data import SHARED
 from cldyn_core import Task
 from cldyn_core.data.images import PairError
 from cldyn_core.data.labelled import open_labelled
-from cldyn_core.data.splits import held_out, m3fd_parts, split_names
+from cldyn_core.data.splits import Half, held_out, m3fd_parts, split_names
 from cldyn_core.data.splits_m3fd import build_split, find_scenes, read_boxes
 from cldyn_core.evaluate.units import DataSpec
 from cldyn_core.train.reading import PairData, read_pairs
@@ -142,3 +142,28 @@ def test_an_evaluation_judges_what_the_training_held_out(tmp_path: Path) -> None
     assert of_task == {name for name in held if names.index(name) % 3}
     with pytest.raises(PairError, match="nothing is held out"):
         DataSpec((str(tmp_path),), hold_out=0.3, scene_gap=200).open()
+
+
+def test_halves_of_what_is_not_held_out_share_no_scene(tmp_path: Path) -> None:
+    for side in ("infrared", "visible", "saliency"):
+        (tmp_path / side).mkdir()
+    names = [f"{100 * scene + i:05d}" for scene in range(8) for i in range(3)]
+    for place, name in enumerate(names):
+        for side in ("infrared", "visible", *(["saliency"] if place != 1 else [])):
+            cv2.imwrite(str(tmp_path / side / f"{name}.png"), np.full((8, 8), place, np.uint8))
+
+    def learned(task: Task, gap: int, half: Half, more: tuple[str, ...] = ()) -> list[str]:
+        data = PairData([str(tmp_path)], hold_out=0.25, scene_gap=gap, half=half, more=list(more))
+        train, judged = read_pairs(data, task)
+        assert len(judged) == 6
+        return [pair.name.split("/")[1] for pair in train]
+
+    for task in (Task.NONE, Task.SALIENCY):
+        both, first, second = (learned(task, 20, half) for half in ("both", "first", "second"))
+        assert sorted(first + second) == both and len(first) > 6 < len(second)
+        assert not {name[:3] for name in first} & {name[:3] for name in second}
+    assert set(first) < set(learned(Task.NONE, 20, "first"))  # a pair without a label moves no other
+    assert learned(Task.NONE, 0, "second") == names[9:18]
+    assert learned(Task.NONE, 20, "first", (str(tmp_path),))[-24:] == names
+    with pytest.raises(ValueError, match="half is for split share"):
+        PairData([str(tmp_path)], split="parts", half="first")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -50,9 +51,8 @@ class OpenVinoExecutor(GraphExecutor):
         calibration: Pairs = (),
     ) -> None:
         """calibration: pairs that int8 is calibrated with; required for it."""
-        openvino = import_module("openvino")
-
-        self._version = openvino.__version__.split("-")[0]
+        core()  # before one that nncf may make
+        self._version = import_module("openvino").__version__.split("-")[0]
         with torch.inference_mode(False), torch.no_grad():
             int8 = precision is Precision.INT8
             self._calibration = split_inputs(model, tables, calibration) if int8 else {}
@@ -68,6 +68,14 @@ class OpenVinoExecutor(GraphExecutor):
     def describe(self) -> str:
         """See Executor.describe."""
         return f"openvino {self._version} {self.precision.value}, {torch.get_num_threads()} threads"
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """The openvino.Core of this process. Of two, the one that goes last leaves the thread a stack for signals that is
+    gone with the other: the next signal, Ctrl+C say, would end the process with a segmentation fault.
+    """
+    return import_module("openvino").Core()
 
 
 def convert(graph: Graph) -> Any:
@@ -93,7 +101,7 @@ def compiled(model: Any, graph: Graph, precision: Precision) -> Run:
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
         "INFERENCE_PRECISION_HINT": _HINTS[precision],
     }
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = core().compile_model(model, "CPU", settings).create_infer_request()
     channels = tuple(graph.outputs.values())
 
     def run(*inputs: Tensor) -> list[Tensor]:
