@@ -14,6 +14,7 @@ from cldyn_core import tasks
 from cldyn_core.checkpoint import load_weights, manifest_path, resolve_weights
 from cldyn_core.configuration import configure
 from cldyn_core.data.synthetic import SEMANTIC_CLASSES
+from cldyn_core.engine import resolve_device
 from cldyn_core.engine.engine import FusionEngine
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.train.cost import frame_costs
@@ -24,7 +25,7 @@ from cldyn_core.train.reading import PairsRun, read_pairs
 from cldyn_core.train.start import Prepared, train
 from cldyn_core.train.task_data import set_balance
 from cldyn_core.train.task_network import Input, TaskNetworkTraining, TaskTraining
-from cldyn_core.types import M3FD_CLASSES, EngineSettings, Task
+from cldyn_core.types import M3FD_CLASSES, Backend, EngineSettings, Task
 
 _DEFAULT_NAMES: dict[Task, tuple[str, ...]] = {Task.DETECTION: M3FD_CLASSES, Task.SEGMENTATION: SEMANTIC_CLASSES}
 
@@ -111,7 +112,9 @@ def _engine(options: TaskRun, task: Task) -> FusionEngine:
     nothing closes the loop.
     """
     if options.given == "fused":
-        return FusionEngine(EngineSettings(weights=options.fusion, device=options.device))
+        # compiled anew for each size of the folders it would take longer than it saves
+        backend = Backend.TORCH if resolve_device(options.device).type == "cuda" else Backend.AUTO
+        return FusionEngine(EngineSettings(weights=options.fusion, device=options.device, backend=backend))
     if options.given != "compensated":
         raise ValueError(f"recipe.fuse_once is for given fused, not {options.given}")
     if not (options.recipe.fuse_once and _whole(options.init)):

@@ -230,13 +230,19 @@ def test_compiled_on_a_gpu(model: CLDyN, tables: KernelTables, eager: EagerExecu
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_captured_graphs_follow_inputs_and_sizes() -> None:
-    captured = CapturedGraphs(lambda x, y: x * y + 1)
-    for size in (4, 5, 6, 7, 8, 4):
+    plain: list[int] = []
+
+    def uncaptured(x: Tensor, y: Tensor) -> Tensor:
+        plain.append(x.shape[2])
+        return x * y + 1
+
+    captured = CapturedGraphs(lambda x, y: x * y + 1, uncaptured)
+    for size in (4, 5, 6, 7, 8, 9, 4):
         for value in (2.0, 3.0):
             x = torch.full((1, 1, size, 2), value, device="cuda")
             (result,) = captured(x, x)
             assert (result == value * value + 1).all()
-    assert len(captured._captured) == compiled._SIZES
+    assert len(captured._captured) == compiled._SIZES and plain == [9, 9]
 
 
 @torch.no_grad()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sysconfig
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,8 +16,9 @@ from cldyn_core.engine.executors.exportable import Graph, InPrecision
 from cldyn_core.engine.executors.graph import GraphExecutor, Run
 from cldyn_core.types import Backend, Precision
 
+_Module = Callable[..., Tensor | Sequence[Tensor]]
 _TYPES = {Precision.FP32: torch.float32, Precision.FP16: torch.float16, Precision.BF16: torch.bfloat16}
-_SIZES = 4
+_SIZES = 5  # that of the first, typical call is one
 _WARM_UPS = 3
 _TYPICAL = (240, 320)  # torch compiles anew for images so small that it takes other convolutions
 
@@ -46,7 +46,7 @@ class CompiledExecutor(GraphExecutor):
         module = (graph.module if dtype is torch.float32 else InPrecision(graph.module, dtype)).eval().to(self.device)
         if self.device.type == "cuda":
             module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            run: Run = CapturedGraphs(_compiled(module, dynamic=False))
+            run: Run = CapturedGraphs(_compiled(module, dynamic=False), module)
         else:
             run = _tuple_of(_compiled(module, dynamic=True))
         with torch.inference_mode():  # compiles here, and for what the engine calls with: inference tensors
@@ -60,20 +60,22 @@ class CompiledExecutor(GraphExecutor):
 
 
 class CapturedGraphs:
-    """A module on a GPU, captured once for each size of its first input; those of the last few sizes are kept."""
+    """A compiled module on a GPU, captured once for each size of its first input.
 
-    def __init__(self, module: Callable[..., Tensor | Sequence[Tensor]]) -> None:
-        self._run = _tuple_of(module)
-        self._captured: OrderedDict[torch.Size, _Capture] = OrderedDict()
+    That takes seconds, so it is for streams: from the sixth size on, the module `plain` runs as it stands.
+    """
+
+    def __init__(self, module: _Module, plain: _Module) -> None:
+        self._run, self._plain = _tuple_of(module), _tuple_of(plain)
+        self._captured: dict[torch.Size, _Capture] = {}
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
         """Copy the inputs in, replay, copy the outputs out."""
         size = inputs[0].shape
         if size not in self._captured:
+            if len(self._captured) == _SIZES:
+                return [output.contiguous() for output in self._plain(*inputs)]
             self._captured[size] = _Capture(self._run, inputs)
-            if len(self._captured) > _SIZES:
-                self._captured.popitem(last=False)
-        self._captured.move_to_end(size)
         return self._captured[size].replay(inputs)
 
 
@@ -100,14 +102,14 @@ class _Capture:
         return [output.clone(memory_format=torch.contiguous_format) for output in self._outputs]
 
 
-def _compiled(module: nn.Module, *, dynamic: bool) -> Callable[..., Tensor | Sequence[Tensor]]:
+def _compiled(module: nn.Module, *, dynamic: bool) -> _Module:
     """By torch.compile, but as it stands on a GPU without Triton."""
     if not dynamic and find_spec("triton") is None:
         return module
     return torch.compile(module, dynamic=dynamic)
 
 
-def _tuple_of(module: Callable[..., Tensor | Sequence[Tensor]]) -> Run:
+def _tuple_of(module: _Module) -> Run:
     def run(*inputs: Tensor) -> Sequence[Tensor]:
         outputs = module(*inputs)
         return (outputs,) if isinstance(outputs, Tensor) else outputs
