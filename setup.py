@@ -94,6 +94,7 @@ setup(
     zip_safe=False,
     entry_points={
         "console_scripts": [
+            "calibrate = cldyn_core.calibrate.command:main",
             "cldyn = cldyn_core.cli:main",
             "demo = cldyn_ros.demo.__main__:main",
             "fusion_node = cldyn_ros.start:fusion_node",

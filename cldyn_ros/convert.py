@@ -37,6 +37,8 @@ class Encoding:
     channels: int = 1
     to_rgb: int | None = None
     to_gray: int | None = None
+    chroma: int = 0
+    """Bytes for each two pixels in a plane after the image, in rows of the same step: nv12 and its kin."""
 
 
 _RGB, _BGR = (cv2.COLOR_RGB2GRAY, cv2.COLOR_BGR2GRAY)
@@ -71,6 +73,13 @@ ENCODINGS |= {  # rgb16, bgra16, bayer_rggb16 ...
     f"{name[:-1]}16": replace(encoding, dtype=np.uint16)
     for name, encoding in ENCODINGS.items()
     if name.endswith("8") and not name.startswith("mono")
+}
+ENCODINGS["16UC3"] = ENCODINGS["bgr16"]
+
+ENCODINGS |= {  # luma, then a plane of chroma: a pair of bytes for 2x2 pixels, or in nv24 for every one
+    "nv12": Encoding(np.uint8, 1, cv2.COLOR_YUV2RGB_NV12, cv2.COLOR_YUV2GRAY_420, chroma=1),
+    "nv21": Encoding(np.uint8, 1, cv2.COLOR_YUV2RGB_NV21, cv2.COLOR_YUV2GRAY_420, chroma=1),
+    "nv24": Encoding(np.uint8, 1, chroma=4),
 }
 
 
@@ -147,7 +156,10 @@ def _read(msg: Image | CompressedImage, max_pixels: int, fallback: str) -> tuple
     encoding = ENCODINGS.get(msg.encoding)
     if encoding is None:
         return _ask_cv_bridge(msg, max_pixels, fallback), ENCODINGS[fallback]
-    return _unpack(msg, encoding, max_pixels), encoding
+    pixels = _unpack(msg, encoding, max_pixels)
+    if msg.encoding == "nv24":
+        return _rgb_of_nv24(pixels, msg.height), ENCODINGS["rgb8"]
+    return pixels, encoding
 
 
 def _unpack(msg: Image, encoding: Encoding, max_pixels: int) -> Array:
@@ -155,21 +167,33 @@ def _unpack(msg: Image, encoding: Encoding, max_pixels: int) -> Array:
     _check_size(msg.width, msg.height, max_pixels)
     if encoding.channels == 2 and msg.width % 2:
         raise ConversionError(f"{msg.encoding} stores pixels in pairs, but the width {msg.width} is odd")
+    if encoding.chroma == 1 and (msg.width % 2 or msg.height % 2):
+        raise ConversionError(f"{msg.encoding} stores 2x2 pixels together, but the image is {msg.width}x{msg.height}")
+    if encoding.chroma == 4 and msg.step != msg.width:
+        raise ConversionError(f"{msg.encoding} rows must not be padded, but step is {msg.step}, the width {msg.width}")
     dtype = np.dtype(encoding.dtype).newbyteorder(">" if msg.is_bigendian else "<")
     row = msg.width * encoding.channels * dtype.itemsize
     if msg.step < row:
         content = f"{msg.width} {msg.encoding} pixels"
         raise ConversionError(f"step {msg.step} is shorter than a row of {content}, {row} bytes")
-    needed = msg.step * (msg.height - 1) + row
+    count = msg.height + msg.height * encoding.chroma // 2
+    needed = msg.step * (count - 1) + row
     if len(msg.data) < needed:
         raise ConversionError(
             f"truncated: {len(msg.data)} bytes of data, a {msg.width}x{msg.height} {msg.encoding} image with step "
             f"{msg.step} has {needed}"
         )
     data = np.frombuffer(msg.data, np.uint8)
-    rows = np.lib.stride_tricks.as_strided(data, (msg.height, row), (msg.step, 1), writeable=False)
+    rows = np.lib.stride_tricks.as_strided(data, (count, row), (msg.step, 1), writeable=False)
     pixels: Array = np.ascontiguousarray(rows).view(dtype).astype(encoding.dtype, copy=False)
     return pixels.reshape(msg.height, msg.width, encoding.channels) if encoding.channels > 1 else pixels
+
+
+def _rgb_of_nv24(rows: Array, height: int) -> Array:
+    """(3 H, W) luma and chroma, as yuyv of twice the width: OpenCV knows no chroma for each pixel in two planes."""
+    luma, chroma = rows[:height], rows[height:].reshape(height, -1, 2)
+    packed = np.stack([np.repeat(luma, 2, 1), chroma.reshape(height, -1)], -1)
+    return np.ascontiguousarray(cv2.cvtColor(packed, cv2.COLOR_YUV2RGB_YUYV)[:, ::2])
 
 
 def _decompress(msg: CompressedImage, max_pixels: int) -> tuple[Array, Encoding]:

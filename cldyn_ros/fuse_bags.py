@@ -91,8 +91,8 @@ class BagOutput:
         return BagSink(self.path, self.source)
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Options of `cldyn fuse` for bags."""
+def add_source_options(parser: argparse.ArgumentParser) -> None:
+    """Options that say which images of a bag are pairs."""
     group = parser.add_argument_group("bags")
     group.add_argument("--infrared-topic", default="/infrared/image_raw", metavar="TOPIC", help="default: %(default)s")
     group.add_argument("--visible-topic", default="/visible/image_raw", metavar="TOPIC", help="default: %(default)s")
@@ -102,10 +102,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sync-infrared-offset-ms", type=float, default=0.0, metavar="MS", help="added to infrared stamps"
     )
-    group.add_argument("--only-fused", action="store_true", help="leave the other topics of the bag out")
 
 
-def find(paths: Sequence[Path], args: argparse.Namespace) -> BagSequence | None:
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Options of bags that `cldyn fuse` writes."""
+    parser.add_argument("--only-fused", action="store_true", help="of a bag: leave its other topics out")
+
+
+def find(paths: Sequence[Path], args: argparse.Namespace, limit: int | None) -> BagSequence | None:
     """The two image topics of a bag; None if the one path is no bag. Raises BagError."""
     if len(paths) != 1 or not _is_bag(paths[0]):
         return None
@@ -116,8 +120,8 @@ def find(paths: Sequence[Path], args: argparse.Namespace) -> BagSequence | None:
     count = min(images[visible], images[infrared])
     rate = round((count - 1) / seconds, 3) if count > 1 and seconds > 0 else None
     tolerance, offset = (round(value * 1e6) for value in (args.sync_tolerance_ms, args.sync_infrared_offset_ms))
-    count = min(count, args.limit or count)
-    return BagSequence(paths[0], visible, infrared, count, rate, tolerance, offset, args.limit)
+    count = min(count, limit or count)
+    return BagSequence(paths[0], visible, infrared, count, rate, tolerance, offset, limit)
 
 
 def output(path: Path, sequences: Sequence[FrameSequence], args: argparse.Namespace) -> Output | None:

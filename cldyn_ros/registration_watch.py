@@ -60,5 +60,5 @@ def _warning(shift: Shift | None, warn_px: float) -> str:
     return (
         f"the infrared image lies {shift.length:.0f} px beside the visible one ({_ways(shift)}: right, down), more "
         f"than registration.warn_px ({warn_px:g}): has a camera moved? Measure the registration "
-        "anew, see doc/calibration.md"
+        "anew: cldyn data calibrate, doc/calibration.md"
     )

@@ -1,4 +1,4 @@
-"""`cldyn data`: check a folder of pairs, render a scene, and what other packages add (to-bag)."""
+"""`cldyn data`: check a folder of pairs, render a scene, calibrate cameras, and what other packages add (to-bag)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
+from cldyn_core.calibrate.command import add_calibrate_command
 from cldyn_core.data.check import check_folder
 from cldyn_core.data.pairs import LAYOUT_NAMES
 from cldyn_core.image_size import parse_size
@@ -17,8 +18,8 @@ PLUGINS = "cldyn.commands"
 
 
 def add_data_commands(subparsers: Any) -> None:
-    """Add `data check | render`, and the plug-ins' actions, to the commands of `cldyn`."""
-    actions = subparsers.add_parser("data", help="check, render and convert data").add_subparsers(
+    """Add `data check | render | calibrate`, and the plug-ins' actions, to the commands of `cldyn`."""
+    actions = subparsers.add_parser("data", help="check, render and convert data, calibrate cameras").add_subparsers(
         required=True, metavar="action"
     )
     check = actions.add_parser("check", help="say what is wrong with a folder of pairs; status 1 if something is")
@@ -35,6 +36,7 @@ def add_data_commands(subparsers: Any) -> None:
     render.add_argument("--fps", type=float, default=10.0, help="frames per second (default 10)")
     render.add_argument("--seed", type=int, default=0, help="same seed, same scene (default 0)")
     render.set_defaults(run=run_render)
+    add_calibrate_command(actions)
     _add_plugins(actions)
 
 

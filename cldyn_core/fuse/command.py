@@ -10,9 +10,9 @@ from typing import Any
 from cldyn_core import tasks
 from cldyn_core.engine import resolve_device
 from cldyn_core.fuse.outputs import VIDEO_CODECS, ImageOutput, Output, VideoOutput
-from cldyn_core.fuse.plugins import plugins
+from cldyn_core.fuse.plugins import find_sources, plugins
 from cldyn_core.fuse.run import Run, execute
-from cldyn_core.fuse.sources import FrameSequence, find_sequences
+from cldyn_core.fuse.sources import FrameSequence
 from cldyn_core.registration.registration import Registration
 from cldyn_core.types import Backend, EngineSettings, LoopMode, Precision, Task
 
@@ -45,7 +45,8 @@ def add_fuse_command(commands: Any) -> None:
     )
     parser.add_argument("--fps", type=_rate, metavar="HZ", help="of a video (default: what the source says, else 10)")
     for plugin in plugins()[0]:
-        plugin.add_options(parser)
+        plugin.add_source_options(parser)
+        plugin.add_output_options(parser)
     parser.set_defaults(run=run_fuse, existing="refuse")
 
 
@@ -76,7 +77,7 @@ def run_fuse(args: argparse.Namespace) -> int:
         args.task, args.mode, args.period, args.backend, args.precision, args.weights, args.device,
         homography=tuple(args.homography), calibration=args.calibration,
     )  # fmt: skip
-    sequences = _find(args)
+    sequences = find_sources(args, stream=args.mode is LoopMode.STREAM, limit=args.limit)
     output = _output(args, sequences)
     if args.ray is None:
         resolve_device(settings.device)
@@ -84,17 +85,6 @@ def run_fuse(args: argparse.Namespace) -> int:
     if fault := tasks.explain(settings.task, settings):
         raise ValueError(fault)
     return execute(Run(tuple(args.source), tuple(sequences), output, settings, args.workers, args.ray, args.existing))
-
-
-def _find(args: argparse.Namespace) -> Sequence[FrameSequence]:
-    loaded, missing = plugins()
-    for plugin in loaded:
-        if (found := plugin.find(args.source, args)) is not None:
-            return [found]
-    try:
-        return find_sequences(args.source, stream=args.mode is LoopMode.STREAM, limit=args.limit)
-    except ValueError as error:
-        raise type(error)("; ".join([str(error), *missing])) from error
 
 
 def _output(args: argparse.Namespace, sequences: Sequence[FrameSequence]) -> Output:

@@ -71,7 +71,7 @@ def parse_calibration(tree: object) -> Calibration:
         raise CalibrationError("is no mapping with infrared, visible and homography or extrinsics")
     if unknown := sorted(set(map(str, tree)) - _KEYS):
         raise CalibrationError(f"unknown entry {unknown[0]!r}; known: {', '.join(sorted(_KEYS))}")
-    infrared, visible = _camera(tree, "infrared"), _camera(tree, "visible")
+    infrared, visible = parse_camera(tree, "infrared"), parse_camera(tree, "visible")
     if ("homography" in tree) == ("extrinsics" in tree):
         raise CalibrationError("takes either homography or extrinsics (with scene)")
     if "homography" in tree:
@@ -115,7 +115,8 @@ def _from_extrinsics(tree: Mapping[str, Any], infrared: Camera, visible: Camera)
     return rotation.T @ (np.eye(3) - np.outer(translation, normal) / float(distance))
 
 
-def _camera(tree: Mapping[str, Any], name: str) -> Camera:
+def parse_camera(tree: Mapping[str, Any], name: str) -> Camera:
+    """The camera at an entry of a file. Raises CalibrationError that names what is wrong with it."""
     entry = _mapping(tree, name)
     sizes = [entry.get(key) for key in ("image_width", "image_height")]
     if not all(type(size) is int and 3 <= size < 1 << 15 for size in sizes):

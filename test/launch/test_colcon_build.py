@@ -123,12 +123,12 @@ def test_colcon_test_runs_the_tests(copied: Installed, run: Run, workspace: Path
     assert [case.get("name") for case in results.iter("testcase")] == ["test_one"]
 
 
-@pytest.mark.parametrize("name", ("cldyn", "demo", "fusion_node", "replay"))
+@pytest.mark.parametrize("name", ("calibrate", "cldyn", "demo", "fusion_node", "replay"))
 def test_executables_are_where_ros2_run_looks(installed: Installed, name: str) -> None:
     assert (installed.prefix / "lib" / "cldyn_ros" / name).stat().st_mode & 0o111
 
 
-@pytest.mark.parametrize("name", ("cldyn", "demo", "replay"))
+@pytest.mark.parametrize("name", ("calibrate", "cldyn", "demo", "replay"))
 def test_executables_start(copied: Installed, run: Run, name: str) -> None:
     needs_vision_msgs(name)
     path = copied.prefix / "lib" / "cldyn_ros" / name

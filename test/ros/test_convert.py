@@ -106,6 +106,12 @@ def test_color_of_16_bits_is_that_of_8_with_finer_gray(name: str, big_endian: bo
     assert np.abs(gray / 257 - to_infrared(eight, LIMIT)).max() <= 1.0
 
 
+def test_three_channels_of_16_bits_without_an_order_are_those_of_opencv() -> None:
+    pixels = gradient().astype(np.uint16) * 257
+    named, unnamed = (to_visible(image_msg(pixels, name), LIMIT) for name in ("bgr16", "16UC3"))
+    np.testing.assert_array_equal(unnamed, named)
+
+
 @pytest.mark.parametrize("big_endian", [False, True])
 def test_float_infrared_survives_nan(big_endian: bool) -> None:
     raw = np.linspace(280.0, 320.0, 20, dtype=np.float32).reshape(4, 5)
@@ -154,6 +160,37 @@ def test_yuv422(encoding: str, order: str) -> None:
     np.testing.assert_array_equal(to_infrared(image_msg(packed, encoding), LIMIT), luma)
 
 
+def planar(rgb: np.ndarray, encoding: str) -> np.ndarray:
+    """(rows, W) bytes: luma, then chroma. Blocks of 2x2 pixels of nv12 and nv21 must have one color."""
+    pairs = np.repeat(rgb, 2, 1)  # so that every pixel has a chroma pair of its own
+    y = yuv422(pairs, "yuyv")[:, ::2, 0]
+    u, v = (yuv422(pairs, "yuyv")[:, k::2, 1] for k in (0, 1))
+    if encoding != "nv24":
+        u, v = u[::2, ::2], v[::2, ::2]
+    chroma = np.stack((v, u) if encoding == "nv21" else (u, v), -1)
+    return np.concatenate([y, chroma.reshape(-1, rgb.shape[1])])
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21", "nv24"])
+@given(seed=st.integers(0, 99), rows=st.integers(1, 6), columns=st.integers(1, 6), padding=st.integers(0, 5))
+@settings(deadline=None, max_examples=30)
+def test_luma_and_chroma_in_two_planes(encoding: str, seed: int, rows: int, columns: int, padding: int) -> None:
+    rgb = np.random.default_rng(seed).integers(30, 220, (rows, columns, 3), dtype=np.uint8)
+    rgb = rgb.repeat(2, 0).repeat(2, 1)
+    if encoding == "nv24":
+        rgb, padding = rgb[::2, ::2], 0
+    msg = image_msg(planar(rgb, encoding), encoding, padding)
+    msg.height = rgb.shape[0]
+    assert np.abs(to_visible(msg, LIMIT).astype(int) - rgb).max() <= 4
+    gray = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2GRAY).astype(int)
+    full = 255 / 219 if encoding != "nv24" else 1.0  # the luma itself, in 16..235, as of yuv422; else of the colors
+    offset = 16 if encoding != "nv24" else 0
+    assert np.abs((to_infrared(msg, LIMIT) - float(offset)) * full - gray).max() <= 4
+    msg.data = msg.data[: -padding - 1]
+    with pytest.raises(ConversionError, match="truncated"):
+        to_visible(msg, LIMIT)
+
+
 def broken(**changes: object) -> Image:
     msg = image_msg(gradient(), "rgb8")
     for name, value in changes.items():
@@ -171,6 +208,9 @@ def broken(**changes: object) -> Image:
         (broken(height=1 << 31, width=1 << 31), "max_pixels"),
         (broken(encoding="jpeg2000"), "'jpeg2000' is not supported; supported: mono8, .*bayer_rggb8"),
         (broken(encoding="yuv422", width=31), "width 31 is odd"),
+        (broken(encoding="nv12", width=31), "stores 2x2 pixels together, but the image is 31x24"),
+        (broken(encoding="nv21", height=23), "stores 2x2 pixels together, but the image is 32x23"),
+        (broken(encoding="nv24"), "rows must not be padded, but step is 96, the width 32"),
         (CompressedImage(format="jpeg"), "neither JPEG nor PNG"),
         (CompressedImage(format="png", data=array.array("B", b"\x89PNG\r\n\x1a\n")), "neither JPEG nor PNG"),
     ],
@@ -197,7 +237,7 @@ def test_unknown_encoding_asks_cv_bridge(monkeypatch: pytest.MonkeyPatch) -> Non
     module = types.ModuleType("cv_bridge")
     module.CvBridge = CvBridge  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "cv_bridge", module)
-    assert to_visible(broken(encoding="nv21"), LIMIT).shape == (24, 32, 3)
+    assert to_visible(broken(encoding="yvyu"), LIMIT).shape == (24, 32, 3)
     with pytest.raises(ConversionError, match=r"cv_bridge cannot convert encoding 'odd'.*what is odd"):
         to_visible(broken(encoding="odd"), LIMIT)
 

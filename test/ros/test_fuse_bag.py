@@ -184,7 +184,7 @@ def test_faults_are_named(tmp_path: Path, fuse: Fuse, capsys: pytest.CaptureFixt
 
 def test_pairs_as_the_node_does() -> None:
     parser = argparse.ArgumentParser()
-    fuse_bags.add_options(parser)
+    fuse_bags.add_source_options(parser)
     args = parser.parse_args([])
     assert args.sync_tolerance_ms == NodeParams().sync_tolerance_ms
     assert args.sync_infrared_offset_ms == NodeParams().sync_infrared_offset_ms

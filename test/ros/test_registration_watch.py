@@ -63,7 +63,7 @@ def test_it_looks_once_a_second_and_an_error_costs_nothing_else() -> None:
     assert (
         "lies 9 px beside the visible one (x -9.0, y +2.0: right, down), more than registration.warn_px (8)" in warning
     )
-    assert "doc/calibration.md" in warning
+    assert "cldyn data calibrate, doc/calibration.md" in warning
     report = fusion_report(health)
     assert (report.level, report.message) == (Level.WARN, warning)
     assert report.values["misregistration px"] == "9.2 (x -9.0, y +2.0)"
