@@ -60,13 +60,13 @@ def find(views: Sequence[View], judges: Sequence[View], cameras: Cameras, models
 def residuals(views: Sequence[View], calibration: Calibration) -> Residuals:
     """Of all points of these views; all weigh alike."""
     back = np.asarray(np.linalg.inv(calibration.to_infrared))
-    offsets = []
+    offsets = [np.zeros((0, 2))]
     for view in views:
         rays = transform(back, calibration.infrared.rays(view.infrared))[:, :2]
         offsets.append(calibration.visible.pixels(rays) - view.visible)
-    means = [offset.mean(0) for offset in offsets]
+    means = [offset.mean(0) for offset in offsets[1:]]
     spread = max((float(np.hypot(*(a - b))) for a, b in combinations(means, 2)), default=0.0)
-    at = np.concatenate([view.visible for view in views])
+    at = np.concatenate([offsets[0], *(view.visible for view in views)])
     return Residuals(at, np.concatenate(offsets), np.ones(len(at)), spread)
 
 

@@ -94,7 +94,7 @@ def _add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--most", type=int, default=60, metavar="N", help="pairs, evenly spread (default %(default)s)")
     parser.add_argument(
         "--worst-px", type=float, default=6.0, metavar="PX",
-        help="status 1, and no file, if more remains in the middle of the pairs held out (default %(default)s)",
+        help="status 1, and no file, if the median of what remains is above (default %(default)s)",
     )  # fmt: skip
     for plugin in plugins()[0]:
         plugin.add_source_options(parser)
@@ -151,7 +151,8 @@ def _find(recording: _Recording, target: str, models: Sequence[Model]) -> Found:
 def _check(args: argparse.Namespace, recording: _Recording) -> int:
     calibration = read_calibration(args.check)
     if args.target == "none":
-        left = by_edges.residuals([EdgePair.of(pair) for part in recording.pairs for pair in part], calibration)
+        pairs = [EdgePair.of(pair) for part in recording.pairs for pair in part]
+        left = by_edges.residuals(pairs, calibration)
     else:
         left = by_target.residuals([view for part in recording.views for view in part], calibration)
     if not len(left.at):

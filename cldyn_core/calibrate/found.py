@@ -9,6 +9,8 @@ import numpy as np
 from cldyn_core.calibrate.models import Model
 from cldyn_core.registration.cameras import Array
 
+_BETTER, _NOISE = 0.9, 0.05  # by a tenth, and by more pixels than a repetition differs
+
 
 class NotFoundError(ValueError):
     """The pairs do not say how the cameras lie. The text says why, and what to do."""
@@ -60,6 +62,3 @@ def simplest(candidates: list[Found]) -> Found:
         if other.held_out.median < _BETTER * chosen.held_out.median - _NOISE:
             chosen = other
     return chosen
-
-
-_BETTER, _NOISE = 0.9, 0.05  # by a tenth, and by more pixels than a repetition differs

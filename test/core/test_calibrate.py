@@ -230,7 +230,9 @@ def test_from_a_recording_to_a_file_that_is_measured_again(
 def test_the_command_names_what_is_wrong(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     info = tmp_path / "info.yaml"
     info.write_text("image_width: 640\nimage_height: 480\ncamera_matrix: [500, 0, 320, 0, 500, 240, 0, 0, 1]\n")
-    out = tmp_path / "calibration.yaml"
+    out, whole = tmp_path / "calibration.yaml", tmp_path / "whole.yaml"
+    sizes = "infrared: {image_width: 160, image_height: 120}\nvisible: {image_width: 320, image_height: 240}\n"
+    whole.write_text(sizes + "homography: [2, 0, 0, 0, 2, 0, 0, 0, 1]\n")
     for words, text in (
         ((recording,), "name either the file to write"),
         ((recording, "-o", out, "--check", out), "name either the file to write"),
@@ -243,6 +245,7 @@ def test_the_command_names_what_is_wrong(recording: Path, tmp_path: Path, capsys
             "is of 640x480, but the visible images are 320x240",
         ),
         ((recording, "-o", out, "--infrared-info", tmp_path / "no.yaml"), "no.yaml: no such file"),
+        ((recording, "--check", whole, "--target", "circles", "--pattern", "7x5"), "nothing in these pairs can be"),
         ((recording, "--check", tmp_path / "no.yaml"), "no.yaml"),
         ((recording / "infrared", "-o", out), "infrared"),
         ((recording, "-o", out, "--worst-px", 0.001), "px remain, --worst-px is 0.001: nothing is written"),
