@@ -146,7 +146,7 @@ for entry in distribution("cldyn_ros").entry_points:
     print(sys.modules[getattr(loaded, "__module__", loaded.__name__)].__file__)
 """
     files = run(sys.executable, "-c", probe, python_path=installed.python_path).split()
-    assert len(files) == 6
+    assert len(files) == 7
     assert all(Path(file).is_relative_to(workspace) for file in files), files
 
 
