@@ -21,7 +21,7 @@ from cldyn_core.calibrate.by_target import View
 from cldyn_core.calibrate.found import Found, NotFoundError, Residuals
 from cldyn_core.calibrate.models import MODELS, Model
 from cldyn_core.calibrate.overlay import overlay
-from cldyn_core.calibrate.recorded import LEAST_PAIRS, Cameras, GrayPair, draw, gray, judges, read_cameras
+from cldyn_core.calibrate.recorded import LEAST_PAIRS, Cameras, GrayPair, draw, gray, judges, places, read_cameras
 from cldyn_core.checkpoint import write_whole
 from cldyn_core.fuse.plugins import find_sources, plugins
 from cldyn_core.image_size import parse_size
@@ -174,6 +174,11 @@ def _report(found: Found, recording: _Recording, target: str) -> None:
         f"{visible.width}x{visible.height}"
     )
     print(f"{recording.counts[1]} pairs held out: {_error(found.held_out, target)}")
+    if target == "none" and (shown := places([pair for part in recording.pairs for pair in part])) < LEAST_PAIRS:
+        print(
+            f"note: the pairs show {shown} different pictures; the error is that of these views, elsewhere it may be "
+            "larger. Remedy: record different places, then --check"
+        )
     if infrared.linear and visible.linear:
         numbers = ", ".join(f"{value:.8g}" for value in matrix.ravel())
         print(f'live: ros2 param set /cldyn registration.homography "[{numbers}]"')

@@ -21,6 +21,7 @@ from cldyn_core.types import FramePair
 Gray = NDArray[np.uint8]
 _BLOCKS = 6  # runs of neighboring pairs; every third judges, so that no pair judges what its neighbor taught
 LEAST_PAIRS = 6
+_SMALL, _SAME = (32, 24), 2.5  # (width, height); mean difference of two pictures of one place, in gray levels
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,16 @@ def judges(count: int) -> list[bool]:
     """Which of so many pairs, in their order, judge and do not teach: a third, in runs of neighbors."""
     blocks = min(_BLOCKS, count // 2)
     return [k * blocks // count % 3 == 1 for k in range(count)]
+
+
+def places(pairs: Sequence[GrayPair]) -> int:
+    """How many different pictures the visible camera took, small changes aside."""
+    kept: list[Array] = []
+    for pair in pairs:
+        small = cv2.resize(pair.visible, _SMALL, interpolation=cv2.INTER_AREA).astype(np.float64)
+        if all(np.abs(small - other).mean() > _SAME for other in kept):
+            kept.append(small)
+    return len(kept)
 
 
 def read_cameras(

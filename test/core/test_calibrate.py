@@ -208,7 +208,12 @@ def test_from_a_recording_to_a_file_that_is_measured_again(
     out, picture = tmp_path / "new" / "calibration.yaml", tmp_path / "overlay.png"
     assert run(recording, "-o", out, "--overlay", picture) == 0
     said = capsys.readouterr().out
-    assert "pairs held out: " in said and "px in the median of" in said and "registration.homography" in said
+    assert (
+        "note: " not in said
+        and "pairs held out: " in said
+        and "px in the median of" in said
+        and "registration.homography" in said
+    )
     calibration = read_calibration(out)
     assert (calibration.infrared.width, calibration.visible.width) == (160, WIDTH)
     half = np.array([[2, 0, 0.5], [0, 2, 0.5], [0, 0, 1]])
@@ -225,6 +230,19 @@ def test_from_a_recording_to_a_file_that_is_measured_again(
     wrong.write_text(yaml.safe_dump(tree))
     assert run(recording, "--check", wrong, "--worst-px", 3) == 1
     assert float(capsys.readouterr().out.split("wrong.yaml: ")[1].split(" px")[0]) == pytest.approx(6.0, abs=0.6)
+
+
+def test_cameras_that_stood_still_are_told_what_the_error_is_worth(
+    streets: list[GrayPair], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    for side, image in (("infrared", streets[0].infrared), ("visible", streets[0].visible)):
+        (tmp_path / side).mkdir()
+        for number in range(9):
+            noisy = np.clip(image + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / side / f"{number}.png"), noisy)
+    assert run(tmp_path, "-o", tmp_path / "still.yaml") == 0
+    assert "note: the pairs show 1 different pictures" in capsys.readouterr().out
 
 
 def test_the_command_names_what_is_wrong(recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
