@@ -201,6 +201,10 @@ class EngineSettings:
     """Sensor values that an "auto" range spans at least; 0: THERMAL_MIN_COUNTS of 16-bit images, THERMAL_MIN_KELVIN of
     float images.
     """
+    denoise: bool = True
+    """Take sensor noise out of images that have much of it: thermal cameras without contrast, color cameras at night.
+    Others stay as they are.
+    """
     homography: tuple[float, ...] = ()
     """Row-major 3x3 from infrared pixels to visible pixels; empty: stretch the infrared image onto the visible one."""
     calibration: str = ""
@@ -238,6 +242,8 @@ class StepResult:
     """Milliseconds by stage, in order: prepare, encode, first_pass, requirement, plan, execute, task, finish; of those
     that ran.
     """
+    noise: tuple[float, float] = (0.0, 0.0)
+    """Of the visible and the infrared image as they came, in gray levels of 255; 0 where it was not looked for."""
     error: str = ""
     """Why the loop is open for this frame (the task network failed), and when it is tried again; else empty."""
 

@@ -237,6 +237,12 @@ class NodeParams:
         low=-_FLOAT_LIMIT,
         high=_FLOAT_LIMIT,
     )
+    denoise: bool = param(
+        True,
+        "denoise",
+        "Take sensor noise out of images that have much of it; others stay as they are. ~/status has `noise visible` "
+        "and `noise infrared`.",
+    )
     detector_weights: str = param(
         "default", "detector.weights", "Detector weights: default (bundled) or path of a weights file.", fixed=True
     )
@@ -300,6 +306,7 @@ class NodeParams:
             thermal_range=self.thermal_range,
             thermal_limits=self.thermal_limits,
             thermal_min_span=self.thermal_span,
+            denoise=self.denoise,
             homography=self.registration_homography,
             calibration=self.registration_calibration,
             detector_weights=self.detector_weights,

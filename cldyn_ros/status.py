@@ -80,6 +80,7 @@ def frame_report(
         "plan_age": str(result.plan_age),
         **{f"{stage} ms": f"{value:.2f}" for stage, value in result.timings_ms.items()},
         "total ms": f"{total_ms:.2f}",
+        **{f"noise {of}": f"{level:.1f}" for of, level in zip(("visible", "infrared"), result.noise, strict=True)},
         "pair gap ms": "" if job.gap_ms is None else f"{job.gap_ms:.3f}",
         **{
             f"{source.value} dropped {reason.value}": str(dropped)

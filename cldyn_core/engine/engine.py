@@ -24,6 +24,7 @@ from cldyn_core.engine.colors import to_image
 from cldyn_core.engine.loop import Loop
 from cldyn_core.engine.memory import give_back, ran_out
 from cldyn_core.engine.networks import Networks, network_key
+from cldyn_core.engine.noise import denoised
 from cldyn_core.engine.prepare import prepare, registered_8bit
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.registration.misregistration import Misregistration, Shift
@@ -223,7 +224,7 @@ class FusionEngine:
         if network is not None:
             network.configure(settings)
         clock = StageClock(self._shared.device)
-        frame = prepare(pair, thermal, registration, settings.max_pixels, self._shared.device)
+        frame = prepare(pair, settings, thermal, registration, self._shared.device)
         network = None if error else network
         made = yield from self._loop.step(frame, network, settings.loop_mode, settings.loop_period, clock)
         if made.error:
@@ -233,13 +234,18 @@ class FusionEngine:
         image = to_image(made.rgb)
         clock.lap("finish")
         mode = LoopMode.OPEN if error else settings.loop_mode
-        return StepResult(image, settings.task, mode, made.output, made.plan, made.plan_age, clock.laps_ms, error)
+        return StepResult(
+            image, settings.task, mode, made.output, made.plan, made.plan_age, clock.laps_ms, frame.noise, error
+        )
 
     def show_infrared(self, infrared: NDArray[Any]) -> NDArray[np.uint8]:
         """An infrared image without its visible one, (h, w) as in a FramePair -> (h, w, 3) gray, in the range that the
         fused images have. For the thread that calls `step`. Raises ValueError.
         """
-        gray = np.rint(self._thermal.normalize(infrared) * 255).astype(np.uint8)
+        shown = self._thermal.normalize(infrared)
+        if self._settings.denoise:
+            shown, _ = denoised(shown, 1.0)
+        gray = np.rint(shown * 255).astype(np.uint8)
         return np.repeat(gray[..., None], 3, axis=2)
 
     def misregistration(self, pair: FramePair) -> Shift | None:
@@ -283,7 +289,7 @@ def _kind(pair: FramePair, force: _Force) -> Hashable:
     """Equal for frames that may be one batch: all but what is done with the input images is the same."""
     s, default = force.settings, EngineSettings()
     unlike = {"thermal_range", "thermal_limits", "thermal_min_span", "homography", "calibration"}
-    unlike |= {"loop_period", "max_pixels"}
+    unlike |= {"denoise", "loop_period", "max_pixels"}
     alike = replace(s, **{name: getattr(default, name) for name in unlike})
     return pair.visible.shape, alike, id(force.network)
 

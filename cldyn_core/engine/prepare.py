@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cldyn_core.engine.colors import luma
+from cldyn_core.engine.noise import denoised
 from cldyn_core.engine.thermal import ThermalRange
 from cldyn_core.registration.registration import Registration, register
-from cldyn_core.types import FramePair
+from cldyn_core.types import EngineSettings, FramePair
 
 _INFRARED_TYPES = (np.uint8, np.uint16, np.float32)
 
@@ -28,6 +29,8 @@ class Frame:
     """(1, 1, H, W) float32 in [0, 1] of the visible image."""
     infrared: Tensor
     """(1, 1, H, W) float32 in [0, 1]."""
+    noise: tuple[float, float] = (0.0, 0.0)
+    """Of the visible and the infrared image as they came, in gray levels of 255; 0 where it was not looked for."""
 
 
 def check_pair(pair: FramePair, max_pixels: int) -> None:
@@ -62,10 +65,15 @@ def registered_8bit(pair: FramePair, thermal: ThermalRange, registration: Regist
 
 
 def prepare(
-    pair: FramePair, thermal: ThermalRange, registration: Registration, max_pixels: int, device: torch.device
+    pair: FramePair, settings: EngineSettings, thermal: ThermalRange, registration: Registration, device: torch.device
 ) -> Frame:
-    """Checked, range-mapped, registered. Raises ValueError as `check_pair` and the registration do."""
-    check_pair(pair, max_pixels)
-    infrared = registration(thermal.normalize(pair.infrared), pair.visible.shape[:2])
-    visible = torch.from_numpy(np.require(pair.visible, requirements=["C", "W"])).to(device)  # not of read-only memory
-    return Frame(visible, luma(visible), torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device))
+    """Checked, range-mapped, denoised, registered. Raises ValueError as `check_pair` and the registration do."""
+    check_pair(pair, settings.max_pixels)
+    color, infrared, noise = pair.visible, thermal.normalize(pair.infrared), (0.0, 0.0)
+    if settings.denoise:
+        (color, of_visible), (infrared, of_infrared) = denoised(color, 255.0), denoised(infrared, 1.0)
+        noise = of_visible, of_infrared
+    infrared = registration(infrared, color.shape[:2])
+    visible = torch.from_numpy(np.require(color, requirements=["C", "W"])).to(device)  # not of read-only memory
+    on_device = torch.from_numpy(np.ascontiguousarray(infrared))[None, None].to(device)
+    return Frame(visible, luma(visible), on_device, noise)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -42,7 +43,9 @@ class Evaluation:
     def methods(self, default: Sequence[str], task: Task, streams: bool = False) -> list[MethodSpec]:
         """The options' methods; task: closes the loop where the name says none. streams: they may hold plans."""
         words = [*(self.options.methods or default), *self.options.method]
-        specs = [parse_method(word, task, self.options.fusion, self.options.task_weights) for word in words]
+        run = self.options
+        parsed = [parse_method(word, task, run.fusion, run.task_weights) for word in words]
+        specs = [replace(spec, denoise=run.denoise) for spec in parsed]
         names = [spec.name for spec in specs]
         if twice := {name for name in names if names.count(name) > 1}:
             raise ValueError(f"method {sorted(twice)[0]!r} is there twice. Remedy: give each its own name")

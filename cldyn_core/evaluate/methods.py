@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from cldyn_core import tasks
 from cldyn_core.checkpoint import load_weights, read_manifest, resolve_weights, variants
@@ -16,6 +17,7 @@ from cldyn_core.classical import CLASSICAL
 from cldyn_core.data.images import PairError, read_visible
 from cldyn_core.data.pairs import IMAGE_SUFFIXES
 from cldyn_core.engine.colors import to_image
+from cldyn_core.engine.noise import denoised
 from cldyn_core.model import CLDyN
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import CompensationPlan, EngineSettings, LabelledPair, LoopMode, Task, as_pair_batch
@@ -37,11 +39,14 @@ class MethodSpec:
     task: Task = Task.NONE
     """Whose network closes the loop."""
     task_weights: str = "default"
+    denoise: bool = True
+    """Sensor noise is taken out of what a network sees, as the engine does."""
 
     def identity(self) -> dict[str, str]:
         """All that decides the images, for the cache; a folder's images are looked at one by one."""
         known = {"kind": self.kind, "task": self.task.value if self.kind == "cldyn" else ""}
         if self.kind in NETWORKS:
+            known["denoise"] = str(self.denoise)
             known["weights"] = read_manifest(resolve_weights(self.source, "cldyn"))["sha256"]
         if self.kind == "cldyn":
             known["network"] = read_manifest(tasks.weights_path(self.task, self.task_weights))["sha256"]
@@ -105,7 +110,8 @@ def _closed(name: str, weights: str, task: Task, task_weights: Mapping[Task, str
 def stream_settings(spec: MethodSpec, device: str) -> EngineSettings:
     """Of an engine that runs a method of kind "stream", with its default period."""
     settings = tasks.with_weights(spec.task, spec.task_weights)
-    return replace(settings, task=spec.task, loop_mode=LoopMode.STREAM, weights=spec.source, device=device)
+    settings = replace(settings, task=spec.task, loop_mode=LoopMode.STREAM, weights=spec.source, device=device)
+    return replace(settings, denoise=spec.denoise)
 
 
 class Methods:
@@ -137,15 +143,25 @@ class Methods:
         if spec.kind == "folder":
             return FusedFolder(Path(spec.source))
         model = self.model(spec.source)
+
+        def seen(pair: LabelledPair) -> tuple[Tensor, Tensor]:
+            return as_pair_batch([without_noise(pair) if spec.denoise else pair], self.device)
+
         if spec.kind == "vfn":
-            return lambda pair: Fused(to_image(model.first_pass(*as_pair_batch([pair], self.device)).rgb))
+            return lambda pair: Fused(to_image(model.first_pass(*seen(pair)).rgb))
         network = self.network(spec.task, spec.task_weights)
 
         def closed_loop(pair: LabelledPair) -> Fused:
-            result = model(*as_pair_batch([pair], self.device), network.feature, spec.task)
+            result = model(*seen(pair), network.feature, spec.task)
             return Fused(to_image(result.rgb), result.plan)
 
         return closed_loop
+
+
+def without_noise(pair: LabelledPair) -> LabelledPair:
+    """As an engine with `denoise` sees it."""
+    (visible, _), (infrared, _) = denoised(pair.visible, 255.0), denoised(pair.infrared, 255.0)
+    return replace(pair, visible=visible, infrared=infrared)
 
 
 class FusedFolder:

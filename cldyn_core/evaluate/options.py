@@ -47,6 +47,8 @@ class EvalRun:
     """Weights of the segmentation network."""
     saliency: str = "default"
     """Weights of the saliency network."""
+    denoise: bool = True
+    """Sensor noise is taken out of what vfn, cldyn and named weights see, as the node does."""
     rounds: int = 1000
     """Resamplings of the bootstrap intervals."""
     pictures: int = 4

@@ -82,7 +82,7 @@ def _network(run: RobustnessRun, task: Task) -> Path:
 def _measure(name: str, run: RobustnessRun, task: Task, conditions: Sequence[str]) -> _Measured:
     """Raises NoLabelsError when no folder has labels of the task."""
     evaluation = Evaluation(replace(run, folders=labelled_folders(run, task)))
-    spec = replace(parse_method("cldyn", task, run.fusion, run.task_weights), name=name)
+    spec = replace(parse_method("cldyn", task, run.fusion, run.task_weights), name=name, denoise=run.denoise)
     data = evaluation.data(task)
     units = [Unit(spec, condition, judge=task, judge_weights=run.task_weights[task]) for condition in conditions]
     headline = judge_of(task).columns[0].key

@@ -38,6 +38,7 @@ def test_every_engine_setting_comes_from_a_parameter() -> None:
         "registration.homography": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "detector.weights": "d", "detector.confidence": 0.1, "detector.iou": 0.2, "max_pixels": 10, "max_batch": 2,
         "segmentation.weights": "s", "saliency.weights": "o", "registration.calibration": "c.yaml",
+        "denoise": False,
     }  # fmt: skip
     made = parse(values).to_engine_settings()
     assert (made.task, made.loop_mode) == (Task.DETECTION, LoopMode.OPEN)
