@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Callable
 from importlib.util import find_spec
-from pathlib import Path
 
 import pytest
 import torch

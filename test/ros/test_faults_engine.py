@@ -25,6 +25,7 @@ from ros_bench import Bench, MakeBench, wait_for
 from sensor_msgs.msg import Image
 
 from cldyn_core import CLDyN, save_weights, tasks
+from cldyn_core.data.synthetic import SceneConfig, render_frame
 from cldyn_core.engine import FusionEngine
 from cldyn_core.tasks.base import TaskNetwork
 from cldyn_core.types import EngineSettings, SaliencyMap, Task
@@ -158,6 +159,23 @@ def test_any_image_is_fused_or_refused_by_name(make_bench: MakeBench, network: t
     assert np.abs(again.astype(int) - first).mean() < 20, "what came between left nothing behind"
     events = stream.bench.node._active._health.events()
     assert events["refused by engine"] == 2 and "failures" not in events and "task errors" not in events
+
+
+def test_a_noisy_thermal_camera_is_cleaned_and_told(make_bench: MakeBench) -> None:
+    stream = Stream(make_bench(engine=engine, device="cpu"))
+    frame = render_frame(SceneConfig("night", 160, 120, seed=4), 0)
+    grain = np.random.default_rng(1).normal(0, 12, frame.infrared.shape)
+    noisy = np.clip(frame.infrared + grain, 0, 255).astype(np.uint8)
+    wanted, told = stream.fuse(frame.visible, frame.infrared)
+    assert float(told["noise infrared"]) < 2.5
+    cleaned, told = stream.fuse(frame.visible, noisy)
+    assert float(told["noise infrared"]) == pytest.approx(12, rel=0.2) and float(told["noise visible"]) < 4
+    assert stream.bench.set_parameter("denoise", False).successful
+    raw_image, told = stream.fuse(frame.visible, noisy)
+    assert told["noise infrared"] == told["noise visible"] == "0.0"
+    plain, _ = stream.fuse(frame.visible, frame.infrared)
+    away = [np.abs(image.astype(float) - to).mean() for image, to in ((cleaned, wanted), (raw_image, plain))]
+    assert away[0] < 0.7 * away[1]
 
 
 @pytest.mark.parametrize(
