@@ -64,6 +64,7 @@ def _add_engine_options(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--weights", default="default", help="default, paper (bundled ones) or a .safetensors file")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1")
+    parser.add_argument("--no-denoise", action="store_true", help="leave sensor noise in the images: doc/thermal.md")
     registration = parser.add_mutually_exclusive_group()
     registration.add_argument(
         "--homography", type=float, nargs=9, default=(), metavar="H", help="infrared to visible pixels, row-major"
@@ -75,7 +76,7 @@ def run_fuse(args: argparse.Namespace) -> int:
     """Run `cldyn fuse`. Returns the exit status; raises ValueError, OSError and ImportError."""
     settings = EngineSettings(
         args.task, args.mode, args.period, args.backend, args.precision, args.weights, args.device,
-        homography=tuple(args.homography), calibration=args.calibration,
+        denoise=not args.no_denoise, homography=tuple(args.homography), calibration=args.calibration,
     )  # fmt: skip
     sequences = find_sources(args, stream=args.mode is LoopMode.STREAM, limit=args.limit)
     output = _output(args, sequences)

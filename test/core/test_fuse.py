@@ -329,3 +329,10 @@ def test_faults_are_named(tmp_path: Path, fuse: Fuse, capsys: pytest.CaptureFixt
             fuse(pairs, "-o", tmp_path / "out", option, value)
         assert value in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_noise_stays_where_it_is_asked_to(fuse: Fuse, tmp_path: Path) -> None:
+    pairs = make_pairs(tmp_path / "pairs", 1)  # of nothing but noise
+    assert fuse(pairs, "-o", tmp_path / "clean") == fuse(pairs, "-o", tmp_path / "raw", "--no-denoise") == 0
+    clean, raw = (cv2.imread(str(tmp_path / name / "0.png")).astype(float) for name in ("clean", "raw"))
+    assert clean.std() < 0.7 * raw.std()
