@@ -174,18 +174,22 @@ class Measurer:
             others = {spec.name: self._fuse(spec, seen).image for spec in unit.compared}
             record["compared"] = {name: mean_difference(fused.image, image) for name, image in others.items()}
         if unit.flicker:
-            self._recent[unit, index] = _frame_of(seen, fused)
-            before = [self._frame(unit, i) for i in range(max(0, index - 2), index) if self._same_sequence(i, index)]
-            record["flicker"] = flicker(*zip(*before, self._recent[unit, index], strict=True))
+            frames = [self._frame(unit, i) for i in range(max(0, index - 2), index) if self._same_sequence(i, index)]
+            frames.append(self._keep(unit, index, _frame_of(seen, fused)))
+            record["flicker"] = flicker(*zip(*frames, strict=True))
         return record
 
     def _frame(self, unit: Unit, index: int) -> Frame:
-        """Infrared, visible and fused luma; the last ones are kept."""
-        if (unit, index) not in self._recent:
-            self._recent[unit, index] = _frame_of(*self.fused(unit, self.load(index)))
+        """Infrared, visible and fused luma."""
+        known = self._recent.pop((unit, index), None)
+        return self._keep(unit, index, known or _frame_of(*self.fused(unit, self.load(index))))
+
+    def _keep(self, unit: Unit, index: int, frame: Frame) -> Frame:
+        """The frame, which is now the newest of those that are kept."""
+        self._recent[unit, index] = frame
         while len(self._recent) > _STEPS * len(self._units):
             self._recent.pop(next(iter(self._recent)))
-        return self._recent[unit, index]
+        return frame
 
     def _same_sequence(self, first: int, second: int) -> bool:
         return self._items[first][0] is self._items[second][0]

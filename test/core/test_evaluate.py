@@ -7,12 +7,14 @@ import shutil
 from pathlib import Path
 
 import cv2
+import numpy as np
 import pytest
 from evaluation_runs import QUICK, cells, evaluate
 
 from cldyn_core.cli import main
 from cldyn_core.data.synthetic import SceneConfig, write_sequence
 from cldyn_core.evaluate.methods import parse_method
+from cldyn_core.evaluate.units import DataSpec, Measurer, Unit
 from cldyn_core.train import cost
 from cldyn_core.types import Task
 
@@ -67,6 +69,14 @@ def test_what_was_measured_is_not_measured_again(street: Path, tmp_path: Path, m
     again = evaluate(tmp_path, *words)
     assert loads == [3] and kept.read_text() == whole
     assert again["tables"] == first["tables"]
+
+
+def test_a_flicker_is_the_same_in_whatever_order_a_process_gets_its_frames(street: Path) -> None:
+    units = [Unit(parse_method(name, Task.NONE, "default", {}), flicker=True) for name in ("average", "maximum")]
+    ordered, mixed = (Measurer(DataSpec((str(street),)), units, "cpu") for _ in range(2))
+    records = [ordered.measure(index, (0, 1)) for index in range(4)]
+    for index in (3, 1, 0, 2, 3, 0, 2, 1):
+        np.testing.assert_equal(mixed.measure(index, (0, 1)), records[index])
 
 
 def test_other_classes_are_other_records(street: Path, tmp_path: Path) -> None:
